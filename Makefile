@@ -1,0 +1,65 @@
+# The two commands: `make demo` runs the main job, `make test` proves it. Plain pip and Python 3.11+.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: demo test check format models bench heads clean help
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*## |^[a-z]+: *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# venv: on Debian a package of its own; say so before it is installed.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "echat-sdk needs Python 3.11 or newer; got $$($(PYTHON) --version)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing python3-venv with apt, for the virtual environment"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lite: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing echat-sdk with its default model's parts into $(VENV)"
+	@$(PIP) -e '.[lite,voices]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.lite
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) -e '.[lite,voices,training,dev]'
+	@touch $@
+
+demo: $(VENV)/.lite ## run the main job on two spoken examples
+	@$(BIN)/echat models pull echat-lite
+	@mkdir -p answers
+	@$(BIN)/echat reply examples/audio/sad.wav --user demo --out answers/sad.wav
+	@$(BIN)/echat reply examples/audio/happy.wav --user demo --out answers/happy.wav
+	@echo
+	@echo "Try next:"
+	@echo "  $(BIN)/echat chat --user demo"
+	@echo "  $(BIN)/echat memory show demo"
+	@echo "  $(BIN)/echat say 'I saved you a seat.' --emotion happy --out answers/seat.wav"
+
+check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+test: check models ## everything, with real weights
+	$(BIN)/python -m pytest -q -m 'real or slow' --timeout 600
+
+models: $(VENV)/.dev
+	@$(BIN)/echat models pull echat-lite
+	@$(BIN)/echat models pull echat-mini
+	@$(BIN)/echat models pull kokoro-82m
+
+format: $(VENV)/.dev ## put the code into the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.lite ## time the main path on this machine
+	@$(BIN)/echat bench reply
+
+clean: ## remove what these commands made here; models and memory stay
+	rm -rf $(VENV) answers dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

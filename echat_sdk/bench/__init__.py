@@ -1,0 +1,1 @@
+"""What `echat bench` measures: the main path on this machine, in one run."""

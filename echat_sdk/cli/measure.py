@@ -1,0 +1,77 @@
+"""`echat bench`: how fast it is on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from echat_sdk import config
+from echat_sdk.cli import rooms
+
+if TYPE_CHECKING:
+    from echat_sdk.bench.reply import ReplyBench
+
+app = typer.Typer(help="Measure, on this machine.", no_args_is_help=True)
+
+_WIDTH = 40
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure, on this machine."""
+
+
+@app.command("reply")
+def reply(
+    model: Annotated[str | None, typer.Option("--model", help="A model of the zoo.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Time the main path over 22 spoken utterances: a waterfall with p50 and p95.
+
+    Example: [bold]echat bench reply[/]
+    """
+    from echat_sdk.bench import reply as bench
+
+    settings = config.load({"model": model})
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        task = progress.add_task("answering", total=None)
+        found = bench.run(
+            rooms.model(settings, lazy=False),
+            threads=settings.threads,
+            step=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _show(found)
+
+
+def _show(found: ReplyBench) -> None:
+    from echat_sdk.bench.reply import STAGES
+
+    console = Console(highlight=False)
+    whole = found.percentile("done", 50)
+    table = Table("stage", "", "p50", "p95", "adds", title="seconds after the end of the utterance")
+    before = 0.0
+    for stage in STAGES:
+        at = found.percentile(stage, 50)
+        start, end = (round(x / whole * _WIDTH) for x in (before, at))
+        bar = (" " * start + "█" * max(1, end - start)).ljust(_WIDTH)
+        late = found.percentile(stage, 95)
+        table.add_row(stage, f"[blue]{bar}[/]", f"{at:.2f}", f"{late:.2f}", f"+{at - before:.2f}")
+        before = at
+    console.print(table)
+    mean = sum(found.utterance_seconds) / len(found.utterance_seconds)
+    rtf = sorted(found.answer_rtf)
+    console.print(
+        f"{len(rtf)} answers to utterances of {mean:.1f} s · real-time factor of the whole answer: "
+        f"median {rtf[len(rtf) // 2]:.2f}, worst {rtf[-1]:.2f}\n"
+        f"cold start {found.cold_start:.1f} s · import {found.import_seconds:.2f} s · "
+        f"resident memory {found.resident_mb / 1000:.2f} GB"
+    )

@@ -1,0 +1,142 @@
+"""`echat memory`: what is kept of a user, for them to see and to erase."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from echat_sdk import config
+from echat_sdk.cues import Cue
+
+if TYPE_CHECKING:
+    from echat_memory import SQLMemory, StoredTurn
+
+app = typer.Typer(help="See and erase what is kept of a user.", no_args_is_help=True)
+
+User = Annotated[str, typer.Argument(metavar="USER", help="The id that --user names.")]
+Store = Annotated[str | None, typer.Option("--store", help="URL of the SQL memory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, and nothing else.")]
+
+
+@app.command()
+def show(
+    user: User,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many turns.")] = 20,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the last turns with a user, the facts they told and how they have sounded.
+
+    Example: [bold]echat memory show ada --limit 5[/]
+    """
+    with _opened(store) as memory:
+        turns = memory.show(user, limit)
+        facts = memory.facts(user)
+        mood = memory.recall(user).mood
+    if not turns:
+        typer.echo("echat: no user with this id is known here", err=True)
+        raise typer.Exit(2)
+    if as_json:
+        found = {
+            "user": user,
+            "turns": [_as_json(turn) for turn in turns],
+            "facts": list(facts),
+            "mood": mood,
+        }
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(_table(turns))
+    if facts:
+        console.print(Text("\nfacts", style="bold"))
+        for fact in facts:
+            console.print(Text(f"  {_printable(fact)}"))
+    if mood:
+        console.print(Text.assemble(("\nmood\n", "bold"), f"  {mood}"))
+
+
+@app.command()
+def erase(
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase all that is kept of a user, down to the bytes. It cannot be undone.
+
+    Example: [bold]echat memory erase ada[/]
+    """
+    if not yes and not typer.confirm("Erase all that is kept of this user?", err=True):
+        typer.echo("nothing was erased", err=True)
+        raise typer.Exit(2)
+    with _opened(store) as memory:
+        counts = memory.erase(user)
+    if as_json:
+        typer.echo(json.dumps({"user": user, "erased": counts}, ensure_ascii=False))
+    elif not any(counts.values()):
+        typer.echo("nothing is kept of this user")
+    else:
+        rows = (f"{table.replace('_', ' ')} {count}" for table, count in counts.items() if count)
+        typer.echo(f"erased: {', '.join(rows)}")
+
+
+@contextmanager
+def _opened(store: str | None) -> Iterator[SQLMemory]:
+    from echat_memory import SQLMemory
+
+    with closing(SQLMemory(store or config.load().store)) as memory:
+        yield memory
+
+
+def _table(turns: list[StoredTurn]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("when", "words", "sounded like", "reply"):
+        # Chinese has no spaces to break a line at: fold it, or its end is cut off.
+        table.add_column(heading, overflow="fold")
+    for stored in turns:
+        turn = stored.turn
+        table.add_row(
+            Text(f"{stored.at.astimezone():%Y-%m-%d %H:%M}", style="dim"),
+            Text(_printable(turn.transcript)),
+            _sounded(turn.cues.emotion),
+            Text(_printable(turn.reply), style="green"),
+        )
+    return table
+
+
+def _sounded(emotion: Cue) -> Text:
+    if not emotion.is_known:
+        return Text("unknown", style="dim")
+    return Text(f"{_printable(emotion.label)} {emotion.confidence:.0%}")
+
+
+def _printable(text: str) -> str:
+    """The text without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _as_json(stored: StoredTurn) -> dict[str, Any]:
+    turn = stored.turn
+    timings = turn.timings
+    return {
+        "id": stored.id,
+        "session": stored.session,
+        "at": stored.at.isoformat(),
+        "status": turn.status.value,
+        "transcript": turn.transcript,
+        "lang": turn.lang,
+        "seconds": turn.seconds,
+        "cues": turn.cues.to_json(),
+        "think": turn.think,
+        "reply": turn.reply,
+        "reply_emotion": turn.reply_emotion.word,
+        "model": turn.model,
+        "timings": {name: getattr(timings, name) for name in timings.__slots__},
+    }

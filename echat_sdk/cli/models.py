@@ -1,0 +1,241 @@
+"""`echat models`: list, info, pull, verify and path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Column, Table
+
+from echat_sdk.errors import EChatError
+from echat_sdk.model import DEFAULT_MODEL, zoo
+from echat_sdk.model.cache import size_text
+
+app = typer.Typer(
+    help="The models that can be used, and their weights.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, or one of its parts.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")]
+
+# Without a terminal a file is told of at its start, and a large one (bytes) at every quarter.
+_PLAIN_STEPS = 4
+_PLAIN_LARGE = 10_000_000
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List the models: what they can do, how large they are, which are here.
+
+    Example: [bold]echat models list[/]
+    """
+    if as_json:
+        _write_json([_card_json(card) for card in zoo.cards()])
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("languages")
+    table.add_column("tasks")
+    table.add_column("here", no_wrap=True)
+    for card in zoo.cards():
+        table.add_row(
+            card.name,
+            _size(card.size),
+            " ".join(card.languages),
+            " ".join(card.tasks),
+            _state(card),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"\nParts, pulled one by one if you like: {', '.join(zoo.PARTS)}")
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model.")] = DEFAULT_MODEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a model can do, its licence, its parts and where they come from.
+
+    Example: [bold]echat models info echat-lite[/]
+    """
+    card = zoo.card(name)
+    if as_json:
+        files = {part: asdict(zoo.PARTS[part])["files"] for part in card.parts + card.voices}
+        _write_json({**_card_json(card), "files": files})
+        return
+    console = Console(highlight=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("languages", ", ".join(card.languages))
+    table.add_row("tasks", ", ".join(card.tasks))
+    table.add_row("licence", card.licence)
+    table.add_row("size", _size(card.size))
+    table.add_row("here", _state(card))
+    console.print(f"[bold]{card.name}[/]  {escape(card.summary)}")
+    console.print(table)
+    if not card.parts:
+        console.print("Loading it comes with a later release.")
+    for part in card.parts + card.voices:
+        optional = "  (optional: --voices)" if part in card.voices else ""
+        console.print(f"\n[bold]{part}[/]  {zoo.PARTS[part].licence}{optional}")
+        for file in zoo.PARTS[part].files:
+            console.print(f"  {file.name}  {size_text(file.size)}  sha256 {file.sha256[:12]}...")
+        for source in zoo.PARTS[part].files[0].sources:
+            console.print(f"  from {source}", style="dim", soft_wrap=True)
+
+
+@app.command()
+def pull(
+    name: Name = DEFAULT_MODEL,
+    voices: Annotated[
+        bool, typer.Option("--voices", help="Also the model's optional voices.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="A local folder to look into first.")
+    ] = None,
+) -> None:
+    """Fetch a model's weights and verify them; go on where a pull was interrupted; mend.
+
+    Example: [bold]echat models pull echat-lite --voices[/]
+    """
+    console = Console(stderr=True, highlight=False)
+    try:
+        with _progress(console) as tell:
+            report = zoo.pull(name, voices=voices, folder=folder, progress=tell)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. What was fetched is kept: echat models pull {name} goes on.")
+        raise typer.Exit(130) from None
+    if not report.fetched and not report.converted:
+        console.print(f"{name} is here and whole: {report.home}")
+        return
+    size = size_text(sum(file.size for file in report.fetched))
+    done = f"{size} fetched and verified" if report.fetched else "converted"
+    console.print(f"{name} is here: {done} in {report.seconds:.0f} s, in {report.home}")
+
+
+@app.command()
+def verify(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
+    """Read every file again and compare its sha256; exit code 3 if one is damaged or missing.
+
+    Example: [bold]echat models verify echat-lite[/]
+    """
+    console = Console(stderr=True, highlight=False)
+    with _progress(console) as tell:
+        problems = zoo.verify(name, progress=tell)
+    if as_json:
+        found = [asdict(problem) for problem in problems]
+        _write_json({"name": name, "whole": not problems, "problems": found})
+    elif problems:
+        for problem in problems:
+            console.print(f"[red]{escape(str(problem))}[/]", soft_wrap=True)
+        console.print(f"To mend it, run: echat models pull {name}")
+    else:
+        Console(highlight=False).print(f"{name} is here and whole")
+    if problems:
+        raise typer.Exit(3)
+
+
+@app.command()
+def path(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
+    """Print the directory that each part is loaded from.
+
+    Example: [bold]echat models path whisper-base[/]
+    """
+    parts = (name,) if name in zoo.PARTS else zoo.card(name).parts
+    places = {part: str(zoo.locate(part)) for part in parts}
+    if as_json:
+        _write_json(places)
+    else:
+        for place in places.values():
+            typer.echo(place)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[zoo.Progress], None]]:
+    """Bars on a terminal; elsewhere, such as in a log, a few plain lines."""
+    if not console.is_terminal:
+        yield _plain(console)
+        return
+    columns = (
+        TextColumn("{task.description}", table_column=Column(max_width=34, no_wrap=True)),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    tasks: dict[tuple[str, str], TaskID] = {}
+    with Bars(*columns, console=console) as bars:
+
+        def tell(progress: zoo.Progress) -> None:
+            key = (progress.part, progress.file)
+            if key not in tasks:
+                label = "/".join(filter(None, key))
+                tasks[key] = bars.add_task(label, total=progress.total or None, note="")
+            bars.update(tasks[key], completed=progress.done, note=progress.note)
+
+        yield tell
+
+
+def _plain(console: Console) -> Callable[[zoo.Progress], None]:
+    told: set[tuple[str, str, int]] = set()
+
+    def tell(progress: zoo.Progress) -> None:
+        large = progress.total >= _PLAIN_LARGE
+        step = _PLAIN_STEPS * progress.done // progress.total if large else 0
+        key = (progress.part, progress.file, step)
+        if key not in told and progress.note != "verifying":
+            told.add(key)
+            label = "/".join(filter(None, key[:2]))
+            sizes = f"{size_text(progress.done)} of {size_text(progress.total)}, "
+            console.print(f"{label}: {sizes * large}{progress.note}", soft_wrap=True)
+
+    return tell
+
+
+def _state(card: zoo.Card) -> str:
+    if not card.parts:
+        return "cannot be loaded yet"
+    missing = [part for part in card.parts if not _is_here(part)]
+    if not missing:
+        return "yes"
+    return "no" if len(missing) == len(card.parts) else f"without {', '.join(missing)}"
+
+
+def _is_here(part: str) -> bool:
+    try:
+        zoo.locate(part)
+    except EChatError:
+        return False
+    return True
+
+
+def _size(size: int) -> str:
+    return size_text(size) if size else "not stated"
+
+
+def _card_json(card: zoo.Card) -> dict[str, Any]:
+    here = bool(card.parts) and all(_is_here(part) for part in card.parts)
+    return {**asdict(card), "can_be_loaded": bool(card.parts), "here": here}
+
+
+def _write_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

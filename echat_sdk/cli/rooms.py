@@ -1,0 +1,46 @@
+"""The composition root of the command line: settings in, a model, a memory and an agent out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from echat_sdk.agent import Agent
+    from echat_sdk.config import Settings
+    from echat_sdk.protocols import SpeechModel
+
+
+def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
+    """The model that the settings name; `lazy` where a command uses only some of its parts."""
+    from echat_sdk.model import load_model
+
+    return load_model(
+        settings.model,
+        threads=settings.threads,
+        voice=settings.voice,
+        infer_emotion=settings.infer_emotion,
+        infer_gender=settings.infer_gender,
+        lazy=lazy,
+    )
+
+
+@contextmanager
+def agent(settings: Settings, *, speak: bool = True) -> Iterator[Agent]:
+    """An agent with the model and the memory that the settings name; closed in the right order."""
+    from echat_memory import SQLMemory
+    from echat_sdk.agent import Agent
+
+    # The store first: it opens in milliseconds, so one that cannot be used is told at once.
+    with closing(SQLMemory(settings.store)) as memory:
+        agent = Agent(
+            model(settings, lazy=not speak),
+            memory,
+            user=settings.user,
+            think=settings.think,
+            lang=settings.lang,
+            speak=speak,
+        )
+        with closing(agent):
+            yield agent

@@ -1,0 +1,206 @@
+"""The commands that talk: reply, understand, say, chat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from echat_sdk import config
+from echat_sdk.cli import account, rooms
+from echat_sdk.cli.typed import parse_line
+from echat_sdk.cues import Cues, ReplyEmotion
+from echat_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from echat_sdk.agent import Agent, Answer
+    from echat_sdk.turn import Delta
+
+AudioFile = Annotated[Path, typer.Argument(metavar="IN.wav", help="WAV, FLAC, OGG or MP3.")]
+UserOption = Annotated[str | None, typer.Option("--user", help="Whose memory is used.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="A model of the zoo.")]
+ThinkOption = Annotated[str | None, typer.Option("--think", metavar="tag|language|off")]
+LangOption = Annotated[str | None, typer.Option("--lang", metavar="auto|en|zh")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, and nothing else.")]
+
+
+def reply(
+    source: AudioFile,
+    out: Annotated[Path | None, typer.Option("--out", help="The answer's WAV.")] = None,
+    user: UserOption = None,
+    model: ModelOption = None,
+    think: ThinkOption = None,
+    lang: LangOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a recording: what was said and how, the thought, the answer in words and as speech.
+
+    Example: [bold]echat reply examples/audio/sad.wav --out answer.wav --user ada[/]
+    """
+    from echat_sdk.io.wav import read_audio, write_audio
+
+    settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
+    utterance = read_audio(source, max_seconds=settings.max_seconds)
+    target = out or Path(f"{source.stem}.answer.wav")
+
+    with account.working("listening", quiet=as_json), rooms.agent(settings) as agent:
+        answer = asyncio.run(agent.answer(utterance))
+    if len(answer.speech):
+        write_audio(target, answer.speech, answer.sample_rate)
+    if as_json:
+        _write_json(account.as_json(answer, target, settings.user))
+    else:
+        account.show(answer, target)
+
+
+def understand(
+    source: AudioFile,
+    task: Annotated[
+        list[str],
+        typer.Option("--task", metavar="asr|ser|sgc|sap|ved|ssr|srwt|sttc", help="Repeatable."),
+    ],
+    model: ModelOption = None,
+    lang: LangOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do OSUM's understanding tasks on a recording, in OSUM's output grammar.
+
+    asr words · ser emotion · sgc gender · sap age · ved sound events · ssr style · srwt words with
+    times · sttc words and a reply. With asr among them, the others are added behind the words.
+
+    Example: [bold]echat understand examples/audio/sad.wav --task asr --task ser[/]
+    """
+    from echat_sdk.audio import frames
+    from echat_sdk.io.wav import read_audio
+
+    settings = config.load({"model": model, "lang": lang})
+    known = ("asr", "ser", "sgc", "sap", "ved", "ssr", "srwt", "sttc")
+    if wrong := [name for name in task if name not in known]:
+        raise ConfigError(f"no task {wrong[0]!r}; one of {', '.join(known)}")
+    utterance = read_audio(source, max_seconds=settings.max_seconds)
+    with account.working("listening", quiet=as_json):
+        opened = rooms.model(settings)
+        hearing = opened.listen(lang=settings.lang)
+        for frame in frames(utterance):
+            hearing.push(frame)
+        answer = opened.understand(hearing, task)
+    if as_json:
+        _write_json({"tasks": task, "answer": answer, "cues": hearing.heard().cues.to_json()})
+    elif not hearing.heard().transcript:
+        account.say_nothing_heard()
+    else:
+        typer.echo(answer)
+
+
+def say(
+    text: Annotated[str, typer.Argument(help="What to speak.")],
+    out: Annotated[Path, typer.Option("--out", help="The WAV to write.")],
+    emotion: Annotated[
+        str, typer.Option("--emotion", help="happy, comforting, sad, ...")
+    ] = "neutral",
+    voice: Annotated[
+        str | None, typer.Option("--voice", help="A voice; unknown ones list all.")
+    ] = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Speak a text with an emotion.
+
+    Example: [bold]echat say "I saved you a seat." --emotion happy --out seat.wav[/]
+    """
+    from echat_sdk.io.wav import write_audio
+
+    settings = config.load({"model": model, "voice": voice})
+    try:
+        wanted = ReplyEmotion.from_word(emotion)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    with account.working("speaking", quiet=as_json):
+        opened = rooms.model(settings)
+        pieces = [delta.samples for delta in opened.say(text, emotion=wanted, voice=voice)]
+    if not pieces:
+        raise ConfigError("there is nothing in that text to speak; give words")
+    speech = np.concatenate(pieces)
+    write_audio(out, speech, opened.sample_rate)
+    seconds = len(speech) / opened.sample_rate
+    if as_json:
+        audio = {"path": str(out), "sample_rate": opened.sample_rate, "seconds": round(seconds, 3)}
+        _write_json({"text": text, "emotion": wanted.word, "audio": audio})
+    else:
+        typer.echo(f"{out}: {seconds:.1f} s, {wanted.word}")
+
+
+def chat(
+    user: UserOption = None,
+    model: ModelOption = None,
+    think: ThinkOption = None,
+    lang: LangOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One answer object a line.")] = False,
+) -> None:
+    """Talk by typing; reads a pipe too.
+
+    A line is plain words, or a JSON object {text, emotion, gender, age, events} whose cues stand
+    in for the voice. An empty line is passed over; the end of the input ends the talk.
+
+    Example: [bold]echo '{"text": "I got the job.", "emotion": "sad"}' | echat chat --json[/]
+    """
+    settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
+    interactive = sys.stdin.isatty() and not as_json
+
+    faults = 0
+    # One loop for the whole talk; lines are read between its runs, so Ctrl-C works at any time.
+    with rooms.agent(settings, speak=False) as agent, asyncio.Runner() as runner:
+        for line in _lines(interactive):
+            try:
+                text, cues = parse_line(line)
+            except ConfigError as error:
+                faults += 1
+                account.complain(str(error))
+                continue
+            answer = runner.run(_answer_line(agent, text, cues, show=not as_json))
+            if as_json:
+                _write_json(account.as_json(answer, None, settings.user), indent=None)
+    if faults and not interactive:
+        raise typer.Exit(2)
+
+
+async def _answer_line(agent: Agent, text: str, cues: Cues, *, show: bool) -> Answer:
+    from echat_sdk.agent import Answer
+
+    pieces: AsyncGenerator[Delta | Answer] = agent.stream_text(text, cues)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if isinstance(piece, Answer):
+                if show:
+                    account.end_line(piece)
+                return piece
+            if show:
+                account.show_delta(piece)
+    raise AssertionError("an exchange ends with its answer")
+
+
+def _lines(interactive: bool) -> Iterator[str]:
+    prompt = Console(highlight=False)
+    while True:
+        try:
+            line = prompt.input("[bold]you:[/] ") if interactive else sys.stdin.readline()
+        except (EOFError, UnicodeDecodeError) as error:
+            if isinstance(error, UnicodeDecodeError):
+                raise ConfigError("the input is not UTF-8 text") from error
+            return
+        if not interactive and not line:
+            return
+        if line.strip():
+            yield line.strip()[:4000]
+
+
+def _write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))

@@ -1,0 +1,124 @@
+"""Settings: a TOML file, then `ECHAT_*` environment variables, then arguments; the last one wins.
+
+The file is `config.toml` in the home folder (`ECHAT_HOME`, by default `~/.local/share/echat`), or
+the one that `ECHAT_CONFIG` names. `echat config` prints every setting, its value and its source.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from echat_sdk.errors import ConfigError
+
+
+def home_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder for models, memory and settings; it may not exist yet."""
+    if named := environ.get("ECHAT_HOME"):
+        return Path(named).expanduser()
+    data = environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser() / "echat"
+
+
+class Settings(BaseModel):
+    """What a host may choose. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(description="Folder for models and memory; set by ECHAT_HOME alone.")
+    model: str = Field("echat-lite", description="Model of the zoo; see `echat models list`.")
+    store: str = Field(description="URL of the SQL memory.")
+    user: str = Field("me", min_length=1, max_length=200, description="Whose memory is used.")
+    lang: Literal["auto", "en", "zh"] = Field("auto", description="Language that is spoken.")
+    think: Literal["tag", "language", "off"] = Field("tag", description="Form of the thought.")
+    voice: str = Field("", description="Voice of the answer; empty: the language's default.")
+    threads: int = Field(2, ge=1, le=64, description="Processor threads for the model.")
+    infer_emotion: bool = Field(True, description="Whether emotion is inferred from the voice.")
+    infer_gender: bool = Field(True, description="Whether gender is inferred from the voice.")
+    max_seconds: float = Field(
+        120.0, gt=0, le=600, description="Longest utterance that is taken, in seconds."
+    )
+
+
+class Loaded(BaseModel):
+    """Settings, and for each key where its value came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def load_with_sources(
+    arguments: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] = os.environ
+) -> Loaded:
+    """Settings with the source of each.
+
+    Args:
+        arguments: Values that outrank all others; those that are None are not given.
+        environ: The environment.
+
+    Raises:
+        ConfigError: a file cannot be read, or a key or value is not allowed; names all of them.
+    """
+    home = home_dir(environ)
+    values: dict[str, Any] = {"home": home, "store": f"sqlite:///{home / 'echat.db'}"}
+    sources = dict.fromkeys(Settings.model_fields, "default")
+    if "ECHAT_HOME" in environ:
+        sources["home"] = "ECHAT_HOME"
+    path = Path(environ.get("ECHAT_CONFIG", home / "config.toml")).expanduser()
+    layers = [
+        (str(path), _read_file(path, required="ECHAT_CONFIG" in environ)),
+        ("", _read_environ(environ)),
+        ("argument", {k: v for k, v in (arguments or {}).items() if v is not None}),
+    ]
+    for source, layer in layers:
+        values |= layer
+        sources |= {key: source or f"ECHAT_{key.upper()}" for key in layer}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_fault(e, sources) for e in error.errors())
+        raise ConfigError(f"settings are wrong: {faults}") from error
+    return Loaded(settings=settings, sources=sources)
+
+
+def load(arguments: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the file, the environment and the arguments given.
+
+    Raises:
+        ConfigError: as `load_with_sources`.
+    """
+    return load_with_sources(arguments).settings
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(f"ECHAT_CONFIG names {path}, which does not exist") from None
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read settings from {path}: {error}") from error
+    if "home" in values:
+        raise ConfigError(f"{path}: home is set by ECHAT_HOME, not in the file that lies in it")
+    return values
+
+
+def _read_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    named = {f"ECHAT_{key.upper()}": key for key in Settings.model_fields if key != "home"}
+    return {key: environ[name] for name, key in named.items() if name in environ}
+
+
+def _fault(error: Any, sources: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key} ({sources.get(key, 'given')}) is no setting"
+    return f"{key} = {error['input']!r} ({sources.get(key, 'given')}): {error['msg']}"

@@ -1,0 +1,176 @@
+"""The written situations: what people tell of, and good answers by the voice that told it.
+
+Data, in `data/*.jsonl`, one situation a line: patterns over the words (`on`, all must match; one
+that begins with `!` must not), the kind of moment, and answers by mood with slots. No line of the
+data was taken from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from echat_sdk.model.cascade.words import lexicon, plain
+from echat_sdk.turn import Lang
+
+_FAMILY = "|".join(lexicon("family_en"))
+_PETS = "|".join(lexicon("pets_en") + lexicon("pets_zh"))
+_FRIENDS = "|".join(lexicon("friends_en"))
+_ZH_FAMILY = "|".join(lexicon("family_zh"))
+_ZH_FRIENDS = "|".join(lexicon("friends_zh"))
+_MACROS = {
+    "@pet2": f"(?P<pet2>{_PETS})",
+    "@pet": f"(?P<pet>{_PETS})s?",
+    "@family": f"(?P<family>{_FAMILY}|{_ZH_FAMILY})",
+    "@person": f"(?P<person>{_FAMILY}|{_FRIENDS})",
+    "@zhperson": f"(?P<person>{_ZH_FAMILY}|{_ZH_FRIENDS})",
+}
+"""What patterns may name; a pattern holds each of them once."""
+
+_SHE = frozenset(lexicon("she"))
+_HE = frozenset(lexicon("he"))
+_PRONOUNS = {
+    "she": ("she", "her", "her"),
+    "he": ("he", "him", "his"),
+    "": ("they", "them", "their"),
+}
+# Lines say "{he}" only after "was", and "your {family} was": these nouns turn both into "were".
+_PLURAL = frozenset({"parents", "family", "friends", "爸妈", "父母", "家人"})
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Something that people tell of.
+
+    Attributes:
+        name: Its id in the data.
+        kind: `loss`, `bad`, `wrong`, `threat`, `good`, `talk`, `bye`, or `follow` (a sentence that
+            means something only after another).
+        rank: Of two situations that match, the higher rank counts.
+        about: What it is about, after "it is about"; may hold slots.
+        says: What somebody in it would say; every situation matches its own.
+        answers: By mood (`low`, `hot`, `afraid`, `up`, `start`, `ick`, `plain`), and for `follow`
+            by the kind of moment that it follows.
+    """
+
+    name: str
+    lang: Lang
+    kind: str
+    rank: float
+    about: str
+    says: tuple[str, ...]
+    answers: Mapping[str, tuple[str, ...]]
+    patterns: tuple[re.Pattern[str], ...] = field(repr=False)
+    barred: tuple[re.Pattern[str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A situation found in words, with the words that fill its slots."""
+
+    situation: Situation
+    slots: Mapping[str, str]
+
+
+def find(text: str, lang: Lang, *, follows: bool = True) -> Match | None:
+    """The situation that fits the words best; None where none does.
+
+    Args:
+        text: What was said.
+        lang: Its language.
+        follows: Whether something was said before, so that `follow` situations make sense.
+    """
+    words = plain(text)
+    best: Match | None = None
+    best_score = 0.0
+    for situation in situations(lang):
+        if situation.kind == "follow" and not follows:
+            continue
+        found = _match(situation, words)
+        if found is None:
+            continue
+        slots, length = found
+        if (score := situation.rank * 100 + length) > best_score:
+            best, best_score = Match(situation, slots), score
+    return best
+
+
+def _match(situation: Situation, words: str) -> tuple[Mapping[str, str], int] | None:
+    if not situation.patterns or any(p.search(words) for p in situation.barred):
+        return None
+    slots: dict[str, str] = {}
+    length = 0
+    for pattern in situation.patterns:
+        match = pattern.search(words)
+        if match is None:
+            return None
+        length += len(match[0]) + 4  # so that two short patterns beat one long one
+        slots |= {k.rstrip("2"): v for k, v in match.groupdict().items() if v}
+    return MappingProxyType(slots), length
+
+
+def fill(template: str, slots: Mapping[str, str], lang: Lang) -> str:
+    """A line with its slots filled; a name slot keeps its capital, pronouns follow the noun."""
+    noun = slots.get("family") or slots.get("person") or ""
+    he, him, his = _PRONOUNS["she" if noun in _SHE else "he" if noun in _HE else ""]
+    values = {"he": he, "him": him, "his": his, **slots}
+    values |= {k.capitalize(): v[:1].upper() + v[1:] for k, v in values.items()}
+    text = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], ""), template)
+    if lang == "en":
+        text = re.sub(r"\bwas they\b", "were they", text)
+        if noun in _PLURAL:
+            text = re.sub(rf"\b{noun} was\b", f"{noun} were", text)
+    return text
+
+
+@cache
+def situations(lang: Lang) -> tuple[Situation, ...]:
+    """All situations of a language, as the data holds them."""
+    return tuple(
+        _read(json.loads(line), lang)
+        for name in ("bank", "talk")
+        for line in _lines(f"{name}_{lang}.jsonl")
+    )
+
+
+@cache
+def lines(lang: Lang) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """The lines for what fits no situation, by their id and then by mood."""
+    rows = (json.loads(line) for line in _lines(f"open_{lang}.jsonl"))
+    return {row.pop("id"): {k: tuple(v) for k, v in row.items()} for row in rows}
+
+
+def _lines(name: str) -> list[str]:
+    data = resources.files("echat_sdk.model.cascade") / "data" / name
+    return [line for line in data.read_text("utf-8").splitlines() if line.strip()]
+
+
+def _read(row: dict[str, Any], lang: Lang) -> Situation:
+    name, kind = row.pop("id"), row.pop("kind")
+    rank, about = row.pop("rank", 2), row.pop("about", "")
+    says, on = row.pop("says"), row.pop("on")
+    compiled = [(p.startswith("!"), _compile(p.removeprefix("!"), lang)) for p in on]
+    return Situation(
+        name=name,
+        lang=lang,
+        kind=kind,
+        rank=rank,
+        about=about,
+        says=tuple(says),
+        answers={mood: tuple(answers) for mood, answers in row.items()},
+        patterns=tuple(p for barred, p in compiled if not barred),
+        barred=tuple(p for barred, p in compiled if barred),
+    )
+
+
+def _compile(pattern: str, lang: Lang) -> re.Pattern[str]:
+    for macro, expansion in _MACROS.items():
+        pattern = pattern.replace(macro, expansion)
+    # Group names may be used once in a pattern: "(my|our) @pet" has one, by construction.
+    return re.compile(pattern if lang == "zh" else rf"(?<![\w'])(?:{pattern})(?![\w])")

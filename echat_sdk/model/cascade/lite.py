@@ -1,0 +1,277 @@
+"""The cascade as a `SpeechModel`: opens its four parts and passes one utterance through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from echat_sdk.audio import SAMPLE_RATE, AudioFrame, FloatWaveform, Hertz, Waveform, to_float
+from echat_sdk.cues import Cue, Cues, ReplyEmotion
+from echat_sdk.errors import ModelMissingError, UnsupportedError
+from echat_sdk.model import zoo
+from echat_sdk.turn import (
+    Delta,
+    Heard,
+    Lang,
+    LangChoice,
+    Recollection,
+    SpeechDelta,
+    TextDelta,
+    ThinkStyle,
+    Thought,
+)
+
+if TYPE_CHECKING:
+    from echat_sdk.model.cascade.cue_hearer import CueHearer
+    from echat_sdk.model.cascade.thinker import Thinker
+    from echat_sdk.model.cascade.transcriber import Transcriber
+    from echat_sdk.model.cascade.voice import Voice
+    from echat_sdk.protocols import Hearing
+
+# Which parts of the zoo a cascade is made of: ears and mind.
+PARTS = {
+    "echat-lite": ("whisper-base", "qwen2.5-coder-0.5b"),
+    "echat-mini": ("whisper-tiny.en", "smollm2-135m"),
+}
+KOKORO = "kokoro-v1.0.int8.onnx"
+VOICE_RATE: Hertz = 24_000
+TASKS = ("asr", "ser", "sgc", "srwt", "sttc")
+
+
+class Parts:
+    """The four parts of a cascade, each opened when it is first used.
+
+    So `echat say` opens no ears, and `echat understand` no mind. `open_all` is for who is about to
+    talk and wants the first answer to be as fast as the second.
+
+    Args:
+        ears: Directory of the Whisper weights.
+        mind: Directory of the converted language model.
+        kokoro: The Kokoro network, or None: English only.
+        threads: Processor threads for each network.
+    """
+
+    def __init__(self, ears: Path, mind: Path, kokoro: Path | None, *, threads: int) -> None:
+        self._ears = ears
+        self._mind = mind
+        self._kokoro = kokoro
+        self._threads = threads
+
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        """Words of an utterance."""
+        from echat_sdk.model.cascade.transcriber import Transcriber
+
+        return Transcriber(self._ears, threads=self._threads)
+
+    @cached_property
+    def cue_hearer(self) -> CueHearer:
+        """What a voice says beside the words."""
+        from echat_sdk.model.cascade.cue_hearer import CueHearer
+
+        return CueHearer(self._ears)
+
+    @cached_property
+    def thinker(self) -> Thinker:
+        """Thought and answer."""
+        from echat_sdk.model.cascade.generator import TextGenerator
+        from echat_sdk.model.cascade.thinker import Thinker
+
+        return Thinker(TextGenerator(self._mind, threads=self._threads))
+
+    @cached_property
+    def voice(self) -> Voice:
+        """Speech of the answer."""
+        from echat_sdk.model.cascade.voice import Voice
+
+        return Voice(self._kokoro, threads=self._threads)
+
+    def open_all(self) -> None:
+        """Open every part and fill the caches that its first use would fill."""
+        # Side by side: loading waits for the disk and for single-threaded parsing.
+        with ThreadPoolExecutor(1, thread_name_prefix="echat-open") as other:
+            ears_and_voice = other.submit(lambda: (self.transcriber, self.cue_hearer, self.voice))
+            self.thinker.warm_up()
+            ears_and_voice.result()
+
+
+class CascadeModel:
+    """Hears with Whisper, feels with own heads, thinks with a small LLM, speaks with a small voice.
+
+    Args:
+        name: Its name in the zoo.
+        parts: Ears, mind and voice.
+        voice: Voice of its answers; empty for the language's default.
+        infer: Cues that may be inferred; the others stay unknown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Parts,
+        *,
+        voice: str = "",
+        infer: frozenset[str] = frozenset({"emotion", "gender"}),
+    ) -> None:
+        self.name = name
+        self.parts = parts
+        self.voice = voice or None
+        self.infer = infer
+
+    @property
+    def sample_rate(self) -> Hertz:
+        """Samples a second of the speech that it makes."""
+        return VOICE_RATE
+
+    def listen(self, *, lang: LangChoice = "auto") -> CascadeHearing:
+        """Open an utterance that will be pushed frame by frame."""
+        return CascadeHearing(self, lang)
+
+    def read(self, text: str, cues: Cues, *, lang: LangChoice = "auto") -> CascadeHearing:
+        """Open an utterance whose words and cues are given."""
+        written = Heard(" ".join(text.split()), lang_of(text) if lang == "auto" else lang, cues)
+        return CascadeHearing(self, lang, written)
+
+    def understand(self, hearing: Hearing, tasks: Sequence[str]) -> str:
+        """Answer OSUM tasks in OSUM's output grammar."""
+        for task in tasks:
+            if task not in TASKS:
+                able = ", ".join(zoo.models_for_task(task)) or "no model"
+                raise UnsupportedError(f"{self.name} cannot do {task!r}; {able} can")
+        assert isinstance(hearing, CascadeHearing)
+        return hearing.understand(tasks)
+
+    def say(
+        self, text: str, *, emotion: ReplyEmotion, voice: str | None = None
+    ) -> Iterator[SpeechDelta]:
+        """Speak a text, clause by clause."""
+        lang = lang_of(text)
+        return self.parts.voice.say(text, emotion=emotion, lang=lang, voice=voice or self.voice)
+
+
+class CascadeHearing:
+    """One utterance on its way through a `CascadeModel`."""
+
+    def __init__(self, model: CascadeModel, lang: LangChoice, heard: Heard | None = None) -> None:
+        self._model = model
+        self._lang = lang
+        self._frames: list[Waveform] = []
+        self._heard = heard
+
+    def push(self, frame: AudioFrame) -> None:
+        """Take the next frame; the work is done when `heard` is asked for."""
+        self._frames.append(frame.samples)
+        self._heard = None
+
+    def heard(self) -> Heard:
+        """Words and cues of all that was pushed; both empty where nobody spoke."""
+        if self._heard is None:
+            self._heard = self._hear()
+        return self._heard
+
+    def reply(
+        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+    ) -> Iterator[Delta]:
+        """Think and answer; each clause is spoken as soon as it is written."""
+        heard = self.heard()
+        yield heard
+        if not heard.transcript:
+            return
+        emotion = ReplyEmotion.NEUTRAL
+        for delta in self._model.parts.thinker.reply(heard, recollection, think=think):
+            yield delta
+            match delta:
+                case Thought():
+                    emotion = delta.reply_emotion
+                case TextDelta() if speak:
+                    yield from self._speak(delta.text, emotion, heard.lang)
+
+    def understand(self, tasks: Sequence[str]) -> str:
+        """The answer to OSUM tasks, in the order in which OSUM writes them."""
+        heard = self.heard()
+        words = heard.transcript if {"asr", "sttc"} & set(tasks) else ""
+        if "srwt" in tasks:
+            words = self._timed_words()
+        tags = [_tag(heard.cues.emotion)] if "ser" in tasks else []
+        tags += [_tag(heard.cues.gender)] if "sgc" in tasks else []
+        answer = words + "".join(tags)
+        if "sttc" in tasks:
+            deltas = self.reply(Recollection(), think="off", speak=False)
+            reply = "".join(d.text for d in deltas if isinstance(d, TextDelta))
+            answer += f"<开始回答>{reply}"
+        return answer
+
+    def _hear(self) -> Heard:
+        from echat_sdk.model.cascade.activity import analyse
+
+        model, samples = self._model, self._samples()
+        seconds = len(samples) / SAMPLE_RATE
+        activity = analyse(samples)
+        transcript = model.parts.transcriber.transcribe(
+            samples, lang=self._lang, spans=activity.spans
+        )
+        if not transcript.text:
+            return Heard("", transcript.lang, Cues(), seconds)
+        cues = model.parts.cue_hearer.hear(
+            samples,
+            words=transcript.text,
+            lang=transcript.lang,
+            speech_seconds=activity.speech_seconds,
+            snr_db=activity.snr_db,
+        )
+        off = Cue(why="switched off")
+        silenced = {name: off for name in ("emotion", "gender") if name not in model.infer}
+        return Heard(transcript.text, transcript.lang, replace(cues, **silenced), seconds)
+
+    def _samples(self) -> FloatWaveform:
+        whole = np.concatenate(self._frames) if self._frames else np.zeros(0, np.int16)
+        return to_float(whole)
+
+    def _timed_words(self) -> str:
+        words = self._model.parts.transcriber.align(self._samples(), lang=self._lang)
+        return "".join(f"<{w.start:.1f}>{w.text}<{w.end:.1f}>" for w in words)
+
+    def _speak(self, text: str, emotion: ReplyEmotion, lang: Lang) -> Iterator[SpeechDelta]:
+        voice, wanted = self._model.parts.voice, self._model.voice
+        able = [v.name for v in voice.voices() if v.lang == lang]
+        # A language without a voice is answered in writing; a voice of another language gives way.
+        if not able:
+            return iter(())
+        return voice.say(text, emotion=emotion, lang=lang, voice=wanted if wanted in able else None)
+
+
+def lang_of(text: str) -> Lang:
+    """The language of a written text: Chinese where it has Han characters."""
+    return "zh" if any("\u4e00" <= char <= "\u9fff" for char in text) else "en"
+
+
+def _tag(cue: Cue) -> str:
+    return f"<{cue.label.upper()}>"
+
+
+def load_cascade(
+    name: str, *, threads: int, voice: str, infer: frozenset[str], lazy: bool
+) -> CascadeModel:
+    """Open a cascade by its name in the zoo; see `echat_sdk.model.load_model`."""
+    if name not in PARTS:
+        zoo.card(name)  # an unknown name is told with the names that there are
+        raise UnsupportedError(
+            f"{name} is known but cannot be run by this release; {', '.join(PARTS)} can"
+        )
+    ears, mind = (zoo.locate(part) for part in PARTS[name])
+    kokoro = zoo.find("kokoro-82m")
+    parts = Parts(ears, mind, kokoro and kokoro / KOKORO, threads=threads)
+    if not lazy:
+        try:
+            parts.open_all()
+        except ModuleNotFoundError as error:
+            raise ModelMissingError(
+                f'{name} needs the package {error.name}; run: pip install "echat-sdk[lite]"'
+            ) from error
+    return CascadeModel(name, parts, voice=voice, infer=infer)

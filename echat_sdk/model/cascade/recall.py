@@ -1,0 +1,110 @@
+"""Answers from memory: what was told is given back, and what was not told is not made up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from echat_sdk.model.cascade.words import content_words, flip, lexicon, patterns, plain, sentence
+from echat_sdk.turn import Lang, Recollection
+
+MAX_FACTS = 3
+"""Most facts told at once when somebody asks what is known of them."""
+
+_PHRASES = patterns("cues")
+
+
+def _pairs(name: str) -> dict[str, str]:
+    return {row.partition(" ")[0]: row.partition(" ")[2] for row in lexicon(name)}
+
+
+# Words of a question that also tell what kind of fact it asks for.
+_KINDS: Mapping[Lang, Mapping[str, str]] = {
+    "en": _pairs("fact_kinds_en"),
+    "zh": _pairs("fact_kinds_zh"),
+}
+_SAME = _pairs("synonyms")
+
+
+def asks_memory(text: str, lang: Lang) -> bool:
+    """Whether the words ask what the agent remembers of the person."""
+    words = plain(text)
+    return bool(_PHRASES["asks_memory"][lang].search(words))
+
+
+def remembered(text: str, recollection: Recollection, lang: Lang) -> list[str]:
+    """Sentences that answer such a question, in the second person; empty where nothing fits."""
+    words = plain(text)
+    facts = [_bare(fact) for fact in recollection.facts]
+    if _PHRASES["asks_last"][lang].search(words):
+        said = [turn.transcript for turn in recollection.turns if turn.transcript]
+        return [_quote(said[-1], lang)] if said else []
+    if _PHRASES["asks_all"][lang].search(words):
+        return [to_second_person(fact, lang) for fact in facts[:MAX_FACTS]]
+    if _PHRASES["asks_self"][lang].search(words):
+        mine = "用户叫" if lang == "zh" else "their name is"
+        return [to_second_person(f, lang) for f in facts if f.startswith(mine)][:1]
+    return _best(words, facts, lang)
+
+
+def _best(words: str, facts: Sequence[str], lang: Lang) -> list[str]:
+    wanted = _terms(words, lang)
+    kinds = {
+        k
+        for word, kind in _KINDS[lang].items()
+        if word in _split(words, lang)
+        for k in kind.split()
+    }
+    # Its matter must be shared, not only its kind: the sister's name is not the dog's.
+    matter = wanted - set(_KINDS[lang]) - {"name", "called", "remember", "tell", "told", "old"}
+    scored = []
+    for fact in facts:
+        has = _terms(plain(fact), lang)
+        shared = len(matter & has)
+        kind = any(k in plain(fact) for k in kinds)
+        if (matter and shared == 0) or not (shared or kind):
+            continue
+        scored.append((2 * shared + kind, fact))
+    if not scored:
+        return []
+    top = max(score for score, _ in scored)
+    return [to_second_person(fact, lang) for score, fact in scored if score == top][:1]
+
+
+def _split(words: str, lang: Lang) -> set[str] | str:
+    return words if lang == "zh" else set(words.replace("'s", "").split())
+
+
+def _terms(words: str, lang: Lang) -> set[str]:
+    if lang == "zh":
+        text = re.sub("用户|你|我|还|记得|知道|叫|什么|名字|吗|呢|的|是|了|在|哪里?|谁", " ", words)
+        return {run[i : i + 2] for run in text.split() for i in range(max(1, len(run) - 1))}
+    return {_SAME.get(w, w) for w in content_words(words.replace("'s", ""), lang)} - {"know", "you"}
+
+
+def _bare(fact: str) -> str:
+    return re.sub(r"\s*[(（][^()（）]*[)）]\s*$", "", fact).strip().rstrip(".。")
+
+
+def to_second_person(fact: str, lang: Lang) -> str:
+    """A line of memory as the person would hear it: "they live in Bonn" -> "you live in Bonn"."""
+    if lang == "zh":
+        return fact.replace("用户", "你")
+    fact = re.sub(r"\b(?:the user's|their)\b", "your", fact)
+    fact = re.sub(r"\b(?:the user|they)\b", "you", fact)
+    return re.sub(r"\bthem\b", "you", fact)
+
+
+def _quote(said: str, lang: Lang) -> str:
+    short = said if len(said) <= 120 else said[:120].rsplit(" ", 1)[0] + "…"
+    told = flip(short, lang).rstrip(".!?。！？ ")
+    return f"你说{told}" if lang == "zh" else f"you said {told[:1].lower() + told[1:]}"
+
+
+def as_answer(sentences: Sequence[str], lang: Lang) -> str:
+    """The sentences as one answer."""
+    if lang == "zh":
+        return "，".join(sentences) + "。"
+    if len(sentences) > 1:
+        return f"You told me that {', '.join(sentences[:-1])}, and {sentences[-1]}."
+    return sentence(sentences[0]) + "."

@@ -1,0 +1,214 @@
+"""The thinker: from what was heard and what is remembered to a thought and a checked answer.
+
+Most answers are written ones, chosen by words and voice and made with the person's own words
+(`bank`, `strategy`); the small model reads what fits no written situation and answers questions of
+fact (`prompt`). Every answer passes the checks before its first word is given out, so nothing given
+out is taken back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from echat_sdk.cues import ReplyEmotion
+from echat_sdk.model.cascade import bank, care, prompt, recall, strategy
+from echat_sdk.model.cascade.checks import Reply, faults
+from echat_sdk.model.cascade.generator import TextGenerator
+from echat_sdk.model.cascade.strategy import Moment, Mood
+from echat_sdk.model.cascade.words import sentence
+from echat_sdk.model.think import Think, render
+from echat_sdk.turn import (
+    Heard,
+    Lang,
+    Recollection,
+    TextDelta,
+    ThinkDelta,
+    ThinkStyle,
+    Thought,
+)
+
+SURE = -0.14
+"""A fact is told if its mean log-probability is at least this; below, the agent is not sure."""
+
+_THOUGHT_PIECE = 24  # characters of the thought in one delta
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and how it is spoken.
+
+    Attributes:
+        name: The situation or move that it comes from.
+        emotion: How it is spoken.
+        texts: The answer first, then what to say instead if a check finds a fault in it.
+        is_care: A fixed caring reply.
+    """
+
+    name: str
+    emotion: ReplyEmotion
+    texts: Sequence[str]
+    is_care: bool = False
+
+
+class Thinker:
+    """Thinks and answers. One generator may serve many thinkers; calls take turns in it.
+
+    Args:
+        generator: The small model that reads and knows.
+    """
+
+    def __init__(self, generator: TextGenerator) -> None:
+        self._generator = generator
+
+    def reply(
+        self, heard: Heard, recollection: Recollection, *, think: ThinkStyle
+    ) -> Iterator[ThinkDelta | Thought | TextDelta]:
+        """Think, then answer sentence by sentence.
+
+        Args:
+            heard: What was said and how; with an empty transcript nothing is yielded.
+            recollection: What memory gives; data, never instructions.
+            think: The form of the thought; `off` yields none, and answers the same.
+        """
+        if not heard.transcript.strip():
+            return
+        answer = self.answer(heard, recollection)
+        thought = render(Think.of(heard.transcript, heard.cues, answer.emotion), think, heard.lang)
+        for start in range(0, len(thought), _THOUGHT_PIECE):
+            yield ThinkDelta(thought[start : start + _THOUGHT_PIECE])
+        yield Thought(answer.emotion)
+        for piece in _sentences(self._checked(answer, heard, recollection), heard.lang):
+            yield TextDelta(piece)
+
+    def warm_up(self) -> None:
+        """Read the fixed heads of the prompts, so that the first person does not wait for it."""
+        for lang in _LANGS:
+            bank.find("", lang)
+            for head in (prompt.reading_head(lang), prompt.fact_head(lang)):
+                self._generator.complete(prompt.question("."), static=head, sampling=_ONE_TOKEN)
+
+    def answer(self, heard: Heard, recollection: Recollection) -> Answer:
+        """What to say and how, before the checks."""
+        words, lang, mood = heard.transcript, heard.lang, strategy.mood_of(heard.cues)
+        if danger := care.danger_in(words, lang):
+            text = care.caring_reply(danger, lang)
+            return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_care=True)
+        match = bank.find(words, lang, follows=bool(recollection.turns))
+        if match and match.situation.kind == "talk" and match.situation.rank < _ACT:
+            # "Is it odd to talk to plants?" is no account of gardening.
+            match = None if strategy.is_question(words, lang) else match
+        is_news = match is not None and (
+            match.situation.rank < _ACT or match.situation.kind == "bye"
+        )
+        if _follows_care(recollection) and not is_news:
+            texts = _lines("care-follow", mood, lang)
+            return Answer("care-follow", ReplyEmotion.COMFORTING, texts)
+        if recall.asks_memory(words, lang):
+            return self._from_memory(heard, recollection, mood)
+        if strategy.is_long(words, lang):
+            kind = match.situation.kind if match else "talk"
+            mood = Mood.LOW if mood is Mood.PLAIN and kind in ("loss", "bad", "wrong") else mood
+            return Answer("long", Moment(kind, mood).reply_emotion, _lines("long", mood, lang))
+        if match is not None:
+            moment = strategy.moment_of(match, heard, kind_before(recollection, lang))
+            return Answer(
+                match.situation.name, moment.reply_emotion, strategy.answers(match, moment, lang)
+            )
+        if strategy.is_fact_question(words, lang):
+            return self._from_knowledge(heard, mood)
+        if strategy.is_question(words, lang):
+            return Answer("asked", Moment("talk", mood).reply_emotion, _lines("asked", mood, lang))
+        return self._open(heard, mood)
+
+    def _from_memory(self, heard: Heard, recollection: Recollection, mood: Mood) -> Answer:
+        emotion = Moment("talk", mood).reply_emotion
+        if found := recall.remembered(heard.transcript, recollection, heard.lang):
+            return Answer("memory", emotion, [recall.as_answer(found, heard.lang)])
+        return Answer("no-memory", emotion, _lines("no-memory", mood, heard.lang))
+
+    def _from_knowledge(self, heard: Heard, mood: Mood) -> Answer:
+        emotion = Moment("talk", mood).reply_emotion
+        unsure = _lines("unsure", mood, heard.lang)
+        (completion,) = self._generator.complete(
+            prompt.question(heard.transcript),
+            static=prompt.fact_head(heard.lang),
+            sampling=prompt.ANSWERING,
+        )
+        text = completion.text.strip()
+        honest = completion.mean_logprob >= SURE and not re.search(
+            r"don't know|不知道|不确定", text
+        )
+        is_whole = text.endswith((".", "!", "。", "！"))
+        return Answer("fact", emotion, [text, *unsure] if honest and is_whole else unsure)
+
+    def _open(self, heard: Heard, mood: Mood) -> Answer:
+        (completion,) = self._generator.complete(
+            prompt.question(heard.transcript),
+            static=prompt.reading_head(heard.lang),
+            sampling=prompt.READING,
+        )
+        reading = prompt.read(completion.text, heard.transcript)
+        read_kind = reading.kind if reading else "talk"
+        kind = strategy.tune(read_kind, mood, strategy.valence(heard.transcript, heard.lang))
+        moment, texts = strategy.open_answers(heard, kind, reading.topic if reading else "")
+        return Answer(f"open-{kind}", moment.reply_emotion, texts)
+
+    def _checked(self, answer: Answer, heard: Heard, recollection: Recollection) -> str:
+        if answer.is_care:
+            return answer.texts[0]
+        earlier = tuple(turn.reply for turn in recollection.turns)
+        known = (*recollection.facts, *(turn.transcript for turn in recollection.turns))
+        texts = list(answer.texts)
+        if answer.name not in ("fact", "memory"):  # there the first is the answer
+            texts = [
+                strategy.name_it(text, heard.transcript, recollection, heard.lang)
+                for text in strategy.choose(texts, heard.transcript, earlier)
+            ]
+        # The plain lines stand last: they hold nothing of what was said, so no check can fail them.
+        for text in [*texts, *bank.lines(heard.lang)["talk"][Mood.PLAIN]]:
+            text = sentence(text)
+            reply = Reply(
+                text,
+                heard.lang,
+                heard=heard.transcript,
+                known=known,
+                earlier=earlier,
+            )
+            if not faults(reply):
+                return text
+        return texts[0]
+
+
+_LANGS: tuple[Lang, ...] = ("en", "zh")
+_ONE_TOKEN = prompt.READING.model_copy(update={"max_tokens": 1})
+_ACT = 3  # rank from which a situation is an act of talk rather than something that happened
+
+
+def kind_before(recollection: Recollection, lang: Lang) -> str:
+    """The kind of moment that the last turns were about; empty if there were none."""
+    for turn in reversed(recollection.turns):
+        match = bank.find(turn.transcript, turn.lang)
+        if match is not None and match.situation.kind not in ("talk", "follow", "bye"):
+            return match.situation.kind
+        if match is None and (value := strategy.valence(turn.transcript, turn.lang)):
+            return "good" if value > 0 else "bad"
+    return ""
+
+
+def _follows_care(recollection: Recollection) -> bool:
+    return bool(recollection.turns) and care.was_caring(recollection.turns[-1].reply)
+
+
+def _lines(name: str, mood: Mood, lang: Lang) -> Sequence[str]:
+    written = bank.lines(lang)[name]
+    return written.get(mood) or written[Mood.PLAIN]
+
+
+def _sentences(text: str, lang: Lang) -> Iterator[str]:
+    """The text in sentences that join to it."""
+    pieces = re.findall(
+        r".+?(?:[.!?…]+[\"'”’)]*(?:\s+|$)|[。！？…]+[”’」』）)\"]*|$)", text, re.DOTALL
+    )
+    yield from (piece for piece in pieces if piece)

@@ -1,0 +1,195 @@
+"""Words seen from the other side: what somebody said about themselves, turned to the second person.
+
+Pure text, English and Chinese: "nobody called me" becomes "nobody called you". Only what can be
+turned safely is turned; a clause that speaks *to* the listener is left alone by `reflection`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from echat_sdk.turn import Lang
+
+_EN_PAIRS = {
+    "i'm": "you're",
+    "i've": "you've",
+    "i'd": "you'd",
+    "i'll": "you'll",
+    "im": "you're",
+    "i": "you",
+    "me": "you",
+    "my": "your",
+    "mine": "yours",
+    "myself": "yourself",
+    "we": "you",
+    "we're": "you're",
+    "we've": "you've",
+    "we'd": "you'd",
+    "we'll": "you'll",
+    "us": "you",
+    "our": "your",
+    "ours": "yours",
+    "ourselves": "yourselves",
+}
+_EN_VERBS = {"am": "are", "was": "were", "wasn't": "weren't", "ain't": "aren't"}
+# Words between "I" and its verb: "I really was".
+_EN_ADVERBS = frozenset(
+    [
+        "just",
+        "really",
+        "still",
+        "also",
+        "only",
+        "always",
+        "never",
+        "actually",
+        "so",
+        "too",
+        "even",
+        "already",
+    ]
+)
+_ZH_PAIRS = (("我们", "你们"), ("咱们", "你们"), ("俺", "你"), ("我", "你"))
+_TOKEN = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*|[^A-Za-z]+")
+_CJK = re.compile(r"[㐀-鿿]")
+_EN_LEAD = re.compile(
+    r"^(?:(?:well|so|oh|um+|uh+|hmm*|hey|hi|hello|yeah|yes|no|and|but|because|then|okay|ok|look|wow|"
+    r"ugh|god|oh my god|honestly|actually|basically|anyway|you know(?: what)?|guess what|i mean|"
+    r"i think(?: that)?|i guess|i feel like|just|today)\b[\s,]*)+",
+    re.IGNORECASE,
+)
+_ZH_LEAD = re.compile(
+    r"^(?:嗯|呃|啊|哎呀?|唉|那个|就是|其实|然后|但是|可是|因为|所以|今天|我觉得|我跟你说|你知道吗)+"
+)
+_TO_LISTENER = re.compile(r"\b(?:you|your|yours|yourself|you're|you've|you'll|u)\b", re.IGNORECASE)
+
+
+@cache
+def lexicon(name: str) -> tuple[str, ...]:
+    """A list of words of `data/lexicon.json`."""
+    data = resources.files("echat_sdk.model.cascade") / "data" / "lexicon.json"
+    return tuple(json.loads(data.read_text("utf-8"))[name])
+
+
+def patterns(name: str) -> Mapping[str, Mapping[Lang, re.Pattern[str]]]:
+    """The phrases of `data/<name>.json`: by what they tell, then by language."""
+    data = resources.files("echat_sdk.model.cascade") / "data" / f"{name}.json"
+    tables = json.loads(data.read_text("utf-8"))
+    return {
+        key: {lang: re.compile("|".join(phrases)) for lang, phrases in table.items()}
+        for key, table in tables.items()
+    }
+
+
+def is_chinese(text: str) -> bool:
+    """Whether the text has any Chinese character."""
+    return bool(_CJK.search(text))
+
+
+def plain(text: str) -> str:
+    """The text as patterns see it: NFKC, lower case, straight apostrophes, no other punctuation."""
+    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'").replace("‘", "'")
+    text = re.sub(r"[^\w\s']|_", " ", text)
+    return " ".join(text.split())
+
+
+def content_words(text: str, lang: Lang) -> list[str]:
+    """The words that carry the matter; for Chinese, pairs of characters."""
+    if lang == "zh":
+        run = "".join(c for c in plain(text) if _CJK.match(c))
+        return [run[i : i + 2] for i in range(len(run) - 1)]
+    return [w for w in plain(text).split() if w.isdigit() or (w not in _STOP and len(w) > 2)]
+
+
+_STOP = frozenset(lexicon("stop"))
+
+
+def flip(text: str, lang: Lang) -> str:
+    """First person turned to second: "I lost my dog" -> "you lost your dog".
+
+    The case of other words is kept; "I" becomes "you" wherever it stands.
+    """
+    if lang == "zh":
+        for ours, theirs in _ZH_PAIRS:
+            text = text.replace(ours, theirs)
+        return text
+    out: list[str] = []
+    turned = False  # whether the last words were a turned "I", so that its verb must follow
+    for token in _TOKEN.findall(text.replace("’", "'")):
+        low = token.lower()
+        if low in _EN_PAIRS:
+            new = _EN_PAIRS[low]
+            out.append(new)
+            turned = low in ("i", "we") or low.endswith(("'m", "'ve", "'d", "'ll", "'re"))
+        elif low in _EN_VERBS and (turned or low == "am"):
+            # "am I" is turned from its verb on: "are you".
+            out.append(_EN_VERBS[low])
+            turned = False
+        else:
+            out.append(token)
+            turned = turned and (not token.strip() or low in _EN_ADVERBS)
+    flipped = "".join(out)
+    return re.sub(r"\b([Ww])as you\b", r"\1ere you", flipped)
+
+
+def clauses(text: str, lang: Lang) -> list[str]:
+    """The text cut at its punctuation, fillers at the head of a piece taken off."""
+    lead = _ZH_LEAD if lang == "zh" else _EN_LEAD
+    pieces = re.split(r"[.!?;:…。！？；：\n，]+|,\s+|\s+-+\s+|—", text)
+    return [p for piece in pieces if (p := lead.sub("", piece.strip()).strip())]
+
+
+def reflection(text: str, lang: Lang, *, longest: int = 12) -> str:
+    """The clause that says most, in the second person; empty where none can be given back safely.
+
+    Args:
+        text: What was said.
+        lang: Its language.
+        longest: Most words (for Chinese: 1.5 times as many characters) of a clause given back.
+    """
+    best, weight = "", 0
+    for clause in clauses(text, lang):
+        size = len(_CJK.findall(clause)) / 1.5 if lang == "zh" else len(clause.split())
+        if not 2 < size <= longest or _speaks_to_listener(clause, lang) or _is_broken(clause, lang):
+            continue
+        if (score := len(set(content_words(clause, lang)))) > weight:
+            best, weight = clause, score
+    return _mid_sentence(flip(best, lang))
+
+
+def _mid_sentence(clause: str) -> str:
+    """The clause with a small letter at its head, unless that is a name."""
+    first = clause.split(" ", 1)[0]
+    return clause[:1].lower() + clause[1:] if first.lower() in _STARTS else clause
+
+
+def _speaks_to_listener(clause: str, lang: Lang) -> bool:
+    return bool(re.search("[你您]", clause) if lang == "zh" else _TO_LISTENER.search(clause))
+
+
+# Words that begin a statement, and take a small letter inside one.
+_STARTS = frozenset(lexicon("starts"))
+
+
+_ASKING = frozenset(lexicon("asking"))
+
+
+def _is_broken(clause: str, lang: Lang) -> bool:
+    """Whether a clause is no statement of its own: a question, an order, a curse, a fragment."""
+    if lang == "zh":
+        return bool(re.search("[吗呢么？?]$|为什么|怎么|什么|请|帮", clause))
+    low = clause.lower()
+    if re.search(r"\b(?:fuck\w*|shit\w*|bitch|damn|crap|ass(?:hole)?|hell|please)\b", low):
+        return True
+    first = low.split(" ", 1)[0]
+    return first in _ASKING or (first not in _STARTS and not clause[:1].isupper())
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its head."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,111 @@
+"""Every seam of the system on one page: what a model and a memory must do to be one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from echat_sdk.audio import AudioFrame, Hertz
+    from echat_sdk.cues import Cues, ReplyEmotion
+    from echat_sdk.turn import Delta, Heard, LangChoice, Recollection, SpeechDelta, ThinkStyle, Turn
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """One utterance being heard by a model. Synchronous; used from one thread at a time."""
+
+    def push(self, frame: AudioFrame) -> None:
+        """Take the next frame (16 kHz). Cheap: work is done as far as it helps, or put off."""
+        ...
+
+    def heard(self) -> Heard:
+        """What has been said so far, and how. After the last frame: the final word."""
+        ...
+
+    def reply(
+        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+    ) -> Iterator[Delta]:
+        """Think and answer. To interrupt is to stop iterating and close the iterator.
+
+        Yields:
+            `Heard`, `ThinkDelta`..., `Thought`, then `TextDelta` and (if `speak`) `SpeechDelta`,
+            interleaved: speech of the first clause comes while the rest is being written.
+            Where no speech was heard, `Heard` alone, with an empty transcript.
+        """
+        ...
+
+
+@runtime_checkable
+class SpeechModel(Protocol):
+    """Hears an utterance, thinks, answers in deltas. Many hearings share one set of weights."""
+
+    @property
+    def name(self) -> str:
+        """The name in the zoo, such as `echat-lite`."""
+        ...
+
+    @property
+    def sample_rate(self) -> Hertz:
+        """Samples a second of the speech that it makes."""
+        ...
+
+    def listen(self, *, lang: LangChoice = "auto") -> Hearing:
+        """Open an utterance."""
+        ...
+
+    def read(self, text: str, cues: Cues, *, lang: LangChoice = "auto") -> Hearing:
+        """Open an utterance that was typed: its words and cues are given."""
+        ...
+
+    def understand(self, hearing: Hearing, tasks: Sequence[str]) -> str:
+        """Answer OSUM tasks (`asr`, `ser`, ...) in OSUM's output grammar, such as `words<HAPPY>`.
+
+        Raises:
+            UnsupportedError: this model cannot do one of the tasks; says which model can.
+        """
+        ...
+
+    def say(
+        self, text: str, *, emotion: ReplyEmotion, voice: str | None = None
+    ) -> Iterator[SpeechDelta]:
+        """Speak a text, clause by clause.
+
+        Raises:
+            UnsupportedError: no such voice, or no voice for the text's language.
+        """
+        ...
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """What is kept of a user. Synchronous; the agent calls it on one thread of its own."""
+
+    def recall(self, user: str, *, query: str = "") -> Recollection:
+        """What a reply to this user should know; empty for a user never met.
+
+        Args:
+            user: The host's own id of the user.
+            query: The words just heard, so that fitting memories can be found.
+        """
+        ...
+
+    def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
+        """Make a turn durable and return its id. On return it survives a power cut.
+
+        The agent calls it twice a turn: with what was heard (`TurnStatus.OPEN`) before it answers,
+        and with the whole, and the id that the first call gave, afterwards.
+
+        Args:
+            user: The host's own id of the user.
+            turn: What is kept.
+            turn_id: The turn of this user that `turn` replaces.
+
+        Raises:
+            StoreError: the store cannot be written; nothing was kept.
+        """
+        ...
+
+    def close(self) -> None:
+        """Flush and release the store. May be called twice."""
+        ...

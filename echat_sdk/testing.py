@@ -1,0 +1,173 @@
+"""Fakes that stand at the protocols: for our own tests and for those of who builds on the SDK.
+
+They pass the same contract tests as the real parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Hertz, Seconds
+from echat_sdk.cues import Cues, ReplyEmotion
+from echat_sdk.errors import StoreError, UnsupportedError
+from echat_sdk.turn import (
+    Delta,
+    Heard,
+    Lang,
+    LangChoice,
+    Recollection,
+    SpeechDelta,
+    TextDelta,
+    ThinkDelta,
+    ThinkStyle,
+    Thought,
+    Turn,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a `FakeModel` hears and answers in one turn.
+
+    Attributes:
+        transcript: The words it hears; empty for no speech.
+        cues: What it hears beside them.
+        clauses: The clauses of its answer, in order.
+        reply_emotion: The emotion that it answers with.
+        error: Raised after the first clause, where one is given.
+    """
+
+    transcript: str
+    clauses: Sequence[str] = ("I hear you.",)
+    cues: Cues = field(default_factory=Cues)
+    reply_emotion: ReplyEmotion = ReplyEmotion.COMFORTING
+    error: Exception | None = None
+
+
+class FakeModel:
+    """A `SpeechModel` that follows a script: one `Line` a turn, the last one for ever.
+
+    Attributes:
+        recollections: What each reply was given to remember.
+        closed: How many replies were ended, by their end or by an interruption.
+    """
+
+    name = "fake"
+    sample_rate: Hertz = 24_000
+
+    def __init__(self, *lines: Line) -> None:
+        self._lines = list(lines or [Line("hello")])
+        self.recollections: list[Recollection] = []
+        self.closed = 0
+
+    def listen(self, *, lang: LangChoice = "auto") -> FakeHearing:
+        """Open an utterance that hears the next line of the script."""
+        line = self._lines.pop(0) if len(self._lines) > 1 else self._lines[0]
+        return FakeHearing(self, line, "en" if lang == "auto" else lang)
+
+    def read(self, text: str, cues: Cues, *, lang: LangChoice = "auto") -> FakeHearing:
+        """Open an utterance with words and cues given; the answer is the script's."""
+        hearing = self.listen(lang=lang)
+        hearing.given(text, cues)
+        return hearing
+
+    def understand(self, hearing: object, tasks: Sequence[str]) -> str:
+        """The transcript for `asr`; no other task."""
+        if set(tasks) != {"asr"} or not isinstance(hearing, FakeHearing):
+            raise UnsupportedError(f"the fake model does asr, not {', '.join(tasks)}")
+        return hearing.heard().transcript
+
+    def say(
+        self, text: str, *, emotion: ReplyEmotion, voice: str | None = None
+    ) -> Iterator[SpeechDelta]:
+        """A soft tone of 50 ms a word."""
+        if voice is not None:
+            raise UnsupportedError(f"the fake model has no voice {voice!r}")
+        if words := len(text.split()):
+            time = np.arange(self.sample_rate * words // 20) / self.sample_rate
+            tone = (3000 * np.sin(2 * np.pi * 220 * time)).astype(np.int16)
+            yield SpeechDelta(tone, self.sample_rate, text)
+
+
+class FakeHearing:
+    """One utterance heard by a `FakeModel`."""
+
+    def __init__(self, model: FakeModel, line: Line, lang: Lang) -> None:
+        self._model = model
+        self._line = line
+        self._lang: Lang = lang
+        self._frames = 0
+        self._given: tuple[str, Cues] | None = None
+
+    def given(self, text: str, cues: Cues) -> None:
+        """Take words and cues instead of sound."""
+        self._given = (text, cues)
+
+    def push(self, frame: AudioFrame) -> None:
+        """Count the frame."""
+        self._frames += 1
+
+    def heard(self) -> Heard:
+        """The line's words and cues; nothing where no frame was pushed."""
+        seconds: Seconds = self._frames * 320 / SAMPLE_RATE
+        if self._given:
+            return Heard(self._given[0], self._lang, self._given[1])
+        words = self._line.transcript if self._frames else ""
+        return Heard(words, self._lang, self._line.cues if words else Cues(), seconds)
+
+    def reply(
+        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+    ) -> Iterator[Delta]:
+        """The line's answer, clause by clause."""
+        self._model.recollections.append(recollection)
+        try:
+            heard = self.heard()
+            yield heard
+            if not heard.transcript:
+                return
+            if think != "off":
+                yield ThinkDelta("<think>fake<think end>")
+            yield Thought(self._line.reply_emotion)
+            for clause in self._line.clauses:
+                yield TextDelta(clause)
+                if speak:
+                    yield from self._model.say(clause, emotion=self._line.reply_emotion)
+                if self._line.error:
+                    raise self._line.error
+        finally:
+            self._model.closed += 1
+
+
+class RAMMemory:
+    """A `Memory` that forgets everything with the process.
+
+    Args:
+        fails: Called before each write; raise from it to play a broken store.
+    """
+
+    def __init__(self, *, fails: Callable[[], None] = lambda: None) -> None:
+        self._fails = fails
+        self._turns: dict[str, dict[str, Turn]] = {}
+        self._last_id = 0
+
+    def recall(self, user: str, *, query: str = "") -> Recollection:
+        """The last six turns."""
+        return Recollection(turns=tuple(self._turns.get(user, {}).values())[-6:])
+
+    def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
+        """Keep a turn, or replace one of this user's."""
+        self._fails()
+        turns = self._turns.setdefault(user, {})
+        if turn_id is not None and turn_id not in turns:
+            raise StoreError("there is no such turn of this user to complete")
+        if turn_id is None:
+            self._last_id += 1
+            turn_id = f"ram-{self._last_id}"
+        turns[turn_id] = turn
+        return turn_id
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,128 @@
+"""The values that flow through a conversation. Pure: no clock, no ids, no input or output.
+
+A `Turn` is the only record: the memory row, the plugin event and the training sample are made from
+it. Ids belong to the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from echat_sdk.cues import Cues, ReplyEmotion
+
+if TYPE_CHECKING:
+    from echat_sdk.audio import Hertz, Seconds, Waveform
+
+Lang = Literal["en", "zh"]
+LangChoice = Literal["auto", "en", "zh"]
+ThinkStyle = Literal["tag", "language", "off"]
+
+
+class TurnStatus(StrEnum):
+    """How a turn ended; `OPEN` while it has not (or never did, because the process died)."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was said and how; comes once in a reply, before the first `TextDelta`.
+
+    Attributes:
+        transcript: The words; empty when no speech was heard.
+        lang: Language of the words.
+        cues: What the voice said beside them.
+        seconds: Length of the utterance.
+    """
+
+    transcript: str
+    lang: Lang
+    cues: Cues
+    seconds: Seconds = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkDelta:
+    """The next piece of the thought, markers included. Never spoken, never shown as the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """The end of thinking: the emotion that the answer will carry; comes once, before the text."""
+
+    reply_emotion: ReplyEmotion
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer's words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDelta:
+    """The next piece of the answer's speech.
+
+    Attributes:
+        samples: int16 mono. Shape [S].
+        sample_rate: Samples a second.
+        text: The words that this piece speaks; what an interruption keeps is counted in them.
+    """
+
+    samples: Waveform
+    sample_rate: Hertz
+    text: str = ""
+
+
+Delta = Heard | ThinkDelta | Thought | TextDelta | SpeechDelta
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds from the end of the utterance until each thing was there; None if it never was."""
+
+    heard: Seconds | None = None
+    think: Seconds | None = None
+    first_text: Seconds | None = None
+    first_audio: Seconds | None = None
+    done: Seconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange: what a person said, how, what the agent thought and answered."""
+
+    transcript: str
+    lang: Lang = "en"
+    cues: Cues = field(default_factory=Cues)
+    think: str = ""
+    reply: str = ""
+    reply_emotion: ReplyEmotion = ReplyEmotion.NEUTRAL
+    status: TurnStatus = TurnStatus.COMPLETE
+    timings: Timings = field(default_factory=Timings)
+    seconds: Seconds = 0.0
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """What memory gives a model before it answers.
+
+    Attributes:
+        turns: The last turns with this user, oldest first.
+        mood: A line on how the user has been of late, in words that hedge; may be empty.
+        facts: What the user told of their life, best fit first, as third-person lines
+            ("their dog is called Rex"). Data, never instructions.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    mood: str = ""
+    facts: tuple[str, ...] = ()

@@ -1,0 +1,74 @@
+"""Whose rows these are: the host's user id, as a keyed hash.
+
+The key is a file beside the database. Whoever gets only the database cannot tell whose rows it
+holds, nor match them to another store's. Without the key a known user cannot be found again, so
+back both files up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from echat_sdk.errors import StoreError
+
+KEY_BYTES = 32
+
+
+def pseudonym(key: bytes, user: str) -> str:
+    """HMAC-SHA256 of a user id, as 64 hex digits. Any length, any characters."""
+    return hmac.new(key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def create_key(path: Path) -> None:
+    """Write a new key, readable by its owner only; a key that is there is left alone.
+
+    The file appears whole or not at all, and only one of two processes makes it.
+    """
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(fresh, path)
+        _sync(path.parent)
+    except FileExistsError:
+        pass  # the other process was first, and its key counts
+    finally:
+        fresh.unlink()
+
+
+def _sync(folder: Path) -> None:
+    """Make a new file's name survive a power cut: a store outlives its key else."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_key(path: Path) -> bytes:
+    """The key of a store.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{path} is missing: it is the key to the user ids in the store beside it. "
+            "Put it back from a backup, or move the store away to start a new one."
+        ) from error
+    except OSError as error:
+        raise StoreError(f"cannot read the store's key {path}: {error.strerror}") from error
+    if len(key) != KEY_BYTES:
+        raise StoreError(
+            f"{path} has {len(key)} bytes, a key has {KEY_BYTES}. Put it back from a backup."
+        )
+    return key

@@ -1,0 +1,96 @@
+"""A turn as the columns of its rows, and back again. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Row
+
+from echat_memory.mood import affect
+from echat_memory.schema import Base, CueRow, EmotionRow
+from echat_sdk.cues import Cue, Cues, ReplyEmotion
+from echat_sdk.turn import Timings, Turn, TurnStatus
+
+MODEL = "model"
+"""The source of an emotion that the speech model heard."""
+
+_REPLY_EMOTIONS = {emotion.word: emotion for emotion in ReplyEmotion}
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD for what a database cannot hold: NUL and lone surrogates."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def turn_columns(turn: Turn) -> dict[str, Any]:
+    """The columns of a turn's own row, its cues aside."""
+    return {
+        "status": turn.status.value,
+        "transcript": storable(turn.transcript),
+        "lang": turn.lang,
+        "think": storable(turn.think),
+        "reply": storable(turn.reply),
+        "reply_emotion": turn.reply_emotion.word,
+        "model": storable(turn.model),
+        "timings": {k: _finite(v) for k, v in asdict(turn.timings).items() if v is not None},
+        "seconds": _finite(turn.seconds),
+    }
+
+
+def cue_columns(cues: Cues) -> Iterator[tuple[type[Base], dict[str, Any]]]:
+    """The rows of a turn's cues. A cue that says nothing at all has none."""
+    if cues.emotion != Cue():
+        place = affect(cues.emotion)
+        valence, arousal = (None, None) if place is None else place
+        columns = _cue(cues.emotion)
+        yield EmotionRow, {"source": MODEL, "valence": valence, "arousal": arousal, **columns}
+    for kind in ("gender", "age", "events", "style"):
+        cue: Cue = getattr(cues, kind)
+        if cue != Cue():
+            yield CueRow, {"kind": kind, **_cue(cue)}
+
+
+def turn_of(row: Row[Any], cues: Mapping[str, Cue]) -> Turn:
+    """The turn that was remembered."""
+    return Turn(
+        transcript=row.transcript,
+        lang="zh" if row.lang == "zh" else "en",
+        cues=Cues(**cues),
+        think=row.think,
+        reply=row.reply,
+        reply_emotion=_REPLY_EMOTIONS[row.reply_emotion],
+        status=TurnStatus(row.status),
+        timings=Timings(**row.timings),
+        seconds=row.seconds,
+        model=row.model,
+    )
+
+
+def cue_of(row: Row[Any]) -> Cue:
+    """The cue that was remembered."""
+    return Cue(
+        label=row.label,
+        confidence=row.confidence,
+        distribution=MappingProxyType(row.distribution),
+        why=row.abstained,
+    )
+
+
+def _cue(cue: Cue) -> dict[str, Any]:
+    return {
+        "label": storable(cue.label),
+        "confidence": _finite(cue.confidence),
+        "distribution": {storable(k): _finite(p) for k, p in cue.distribution.items()},
+        "abstained": storable(cue.why),
+    }
+
+
+def _finite(number: float) -> float:
+    """The number as a Python float; 0 for NaN and the infinities, which databases refuse."""
+    return float(number) if math.isfinite(number) else 0.0

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from echat_memory import SQLMemory
+from echat_sdk.cli.memory import app
+from echat_sdk.cues import Cue, Cues
+from echat_sdk.errors import StoreError
+from echat_sdk.turn import Turn
+
+WIDE = {"COLUMNS": "160"}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'echat.db'}"
+    with closing(SQLMemory(url)) as memory:
+        for name in ("Rex", "Max", "Bo"):
+            cues = Cues(Cue("sad", 0.81, {"sad": 0.81, "neutral": 0.19}))
+            turn = Turn(f"My dog is called {name}. \x1b[31m", cues=cues, reply="Tell me more.")
+            memory.remember("ada", turn)
+    return url
+
+
+def test_show_prints_words_feeling_reply_facts_and_mood(url: str) -> None:
+    result = CliRunner().invoke(app, ["show", "ada", "--store", url], env=WIDE)
+    assert result.exit_code == 0, result.output
+    for wanted in (
+        "called Max.",
+        "sad 81%",
+        "Tell me more.",
+        "their dog is called Bo",
+        "more often than not",
+    ):
+        assert wanted in result.output
+    assert "\x1b" not in result.output  # what was said cannot steer the terminal
+
+
+def test_show_json_is_one_object_with_all_that_is_kept(url: str) -> None:
+    result = CliRunner().invoke(app, ["show", "ada", "--json", "--limit", "2", "--store", url])
+    found = json.loads(result.stdout)
+    assert set(found) == {"user", "turns", "facts", "mood"}
+    assert [turn["id"] for turn in found["turns"]] == ["2", "3"]
+    assert found["turns"][0]["cues"]["emotion"]["distribution"] == {"sad": 0.81, "neutral": 0.19}
+    assert found["facts"] == ["their dog is called Bo"]
+    assert "sad" in found["mood"]
+
+
+def test_an_unknown_user_is_told_plainly_and_not_made(url: str) -> None:
+    for arguments in (["show", "nobody"], ["show", "nobody", "--json"]):
+        result = CliRunner().invoke(app, [*arguments, "--store", url])
+        assert result.exit_code == 2
+        assert "no user with this id is known here" in result.stderr
+        assert result.stdout == ""
+    with closing(SQLMemory(url)) as memory:
+        assert memory.users() == 1
+
+
+def test_erase_asks_and_keeps_all_unless_told_yes(url: str) -> None:
+    result = CliRunner().invoke(app, ["erase", "ada", "--store", url], input="n\n")
+    assert result.exit_code == 2
+    assert "nothing was erased" in result.stderr
+    assert CliRunner().invoke(app, ["show", "ada", "--store", url]).exit_code == 0
+
+
+def test_erase_prints_what_it_erased_and_may_be_repeated(url: str) -> None:
+    result = CliRunner().invoke(app, ["erase", "ada", "--yes", "--store", url])
+    assert result.output == ("erased: facts 3, turn emotions 3, turns 3, sessions 1, users 1\n")
+    result = CliRunner().invoke(app, ["erase", "ada", "--yes", "--store", url])
+    assert (result.exit_code, result.output) == (0, "nothing is kept of this user\n")
+
+
+def test_the_store_of_the_settings_is_the_default(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECHAT_STORE", url)
+    assert CliRunner().invoke(app, ["show", "ada"]).exit_code == 0
+
+
+def test_a_store_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["show", "ada", "--store", f"sqlite:///{tmp_path}"])
+    assert isinstance(result.exception, StoreError)

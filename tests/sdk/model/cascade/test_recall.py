@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from echat_sdk.model.cascade.recall import as_answer, asks_memory, remembered, to_second_person
+from echat_sdk.turn import Lang, Recollection, Turn
+
+EN = Recollection(
+    turns=(Turn("I lost my keys."),),
+    facts=(
+        "their dog is called Rex (told yesterday)",
+        "their sister is called Ann",
+        "they live in Bristol",
+        "they work as a nurse",
+        "their name is Sam",
+    ),
+)
+ZH = Recollection(
+    turns=(Turn("我丢了钥匙。", lang="zh"),),
+    facts=("用户的狗叫旺财", "用户的妹妹叫小云", "用户住在杭州", "用户叫阿明"),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is my dog's name?", "Your dog is called Rex."),
+        ("Do you remember my dog?", "Your dog is called Rex."),
+        ("What's my puppy called?", "Your dog is called Rex."),
+        ("What is my sister's name?", "Your sister is called Ann."),
+        ("Where do I live?", "You live in Bristol."),
+        ("What do I do for work?", "You work as a nurse."),
+        ("What's my name?", "Your name is Sam."),
+        ("What did I say?", "You said you lost your keys."),
+    ],
+)
+def test_what_was_told_is_given_back(question: str, answer: str) -> None:
+    assert asks_memory(question, "en")
+    assert as_answer(remembered(question, EN, "en"), "en") == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("我的狗叫什么名字？", "你的狗叫旺财。"),
+        ("你还记得我妹妹叫什么吗？", "你的妹妹叫小云。"),
+        ("我住在哪里？", "你住在杭州。"),
+        ("我叫什么？", "你叫阿明。"),
+    ],
+)
+def test_what_was_told_is_given_back_in_chinese(question: str, answer: str) -> None:
+    assert asks_memory(question, "zh")
+    assert as_answer(remembered(question, ZH, "zh"), "zh") == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "lang"),
+    [
+        ("What is my brother's name?", "en"),
+        ("Do you remember our trip to Spain?", "en"),
+        ("When is my birthday?", "en"),
+        ("What is my cat's name?", "en"),
+        ("我哥哥叫什么名字？", "zh"),
+        ("你还记得我生日吗？", "zh"),
+    ],
+)
+def test_what_was_not_told_is_not_made_up(question: str, lang: Lang) -> None:
+    assert asks_memory(question, lang)
+    assert remembered(question, EN if lang == "en" else ZH, lang) == []
+
+
+def test_all_that_is_known_is_told_a_few_at_a_time() -> None:
+    known = as_answer(remembered("What do you know about me?", EN, "en"), "en")
+    assert known == (
+        "You told me that your dog is called Rex, your sister is called Ann, "
+        "and you live in Bristol."
+    )
+
+
+def test_nothing_is_known_of_a_stranger() -> None:
+    assert remembered("What is my dog's name?", Recollection(), "en") == []
+
+
+@pytest.mark.parametrize("text", ["My dog is called Rex.", "I remember my school.", "我记得那天。"])
+def test_telling_is_not_asking(text: str) -> None:
+    assert not asks_memory(text, "zh" if "我" in text else "en")
+
+
+def test_a_fact_is_turned_to_the_second_person() -> None:
+    assert to_second_person("they are allergic to nuts", "en") == "you are allergic to nuts"

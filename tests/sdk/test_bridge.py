@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing
+
+import pytest
+
+from echat_sdk.bridge import Worker
+from echat_sdk.errors import StoreError
+
+
+async def test_an_iterator_runs_in_the_workers_thread_and_its_items_arrive_in_order() -> None:
+    seen: list[str] = []
+
+    def items() -> Iterator[int]:
+        for i in range(5):
+            seen.append(threading.current_thread().name)
+            yield i
+
+    worker = Worker("mind")
+    async with aclosing(worker.iterate(items)) as pieces:
+        assert [i async for i in pieces] == [0, 1, 2, 3, 4]
+    worker.close()
+    assert {name.split("_")[0] for name in seen} == {"mind"}
+
+
+async def test_an_error_crosses_the_bridge_whole() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise StoreError("the disk is full")
+
+    worker = Worker("mind")
+    got = []
+    with pytest.raises(StoreError, match="the disk is full"):  # noqa: PT012
+        async for item in worker.iterate(items):
+            got.append(item)
+    worker.close()
+    assert got == [1]
+
+
+async def test_to_stop_iterating_closes_the_iterator_before_the_next_work_starts() -> None:
+    order: list[str] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            order.append("closed")
+
+    worker = Worker("mind")
+    async with aclosing(worker.iterate(items)) as pieces:
+        async for _ in pieces:
+            break
+    await worker.call(order.append, "next")
+    worker.close()
+    assert order == ["closed", "next"]
+
+
+async def test_a_cancelled_consumer_releases_the_iterator() -> None:
+    released = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            released.set()
+
+    worker = Worker("mind")
+
+    started = asyncio.Event()
+
+    async def consume() -> None:
+        async with aclosing(worker.iterate(items)) as pieces:
+            async for _ in pieces:
+                started.set()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(consume(), name="consumer")
+        await started.wait()
+        task.cancel()
+    worker.close()
+    assert released.is_set()
+
+
+async def test_work_that_nobody_waits_for_logs_its_failure_without_its_content(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> None:
+        raise StoreError("about ada")
+
+    worker = Worker("store")
+    worker.submit(fail)
+    worker.close()
+    assert "StoreError" in caplog.text
+    assert "ada" not in caplog.text

@@ -1,0 +1,144 @@
+"""One suite a protocol: the fake, the real thing, and whatever a host writes must pass it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from echat_memory import SQLMemory
+from echat_sdk.audio import AudioFrame, frames
+from echat_sdk.cues import Cue, Cues, ReplyEmotion
+from echat_sdk.errors import StoreError, UnsupportedError
+from echat_sdk.io.wav import read_audio
+from echat_sdk.protocols import Memory, SpeechModel
+from echat_sdk.testing import FakeModel, Line, RAMMemory
+from echat_sdk.turn import (
+    Heard,
+    Recollection,
+    SpeechDelta,
+    TextDelta,
+    ThinkDelta,
+    Thought,
+    Turn,
+    TurnStatus,
+)
+
+SAD_WAV = Path(__file__).parents[2] / "examples/audio/sad.wav"
+
+
+@pytest.fixture(params=["ram", "sqlite"])
+def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
+    opened: Memory = (
+        RAMMemory() if request.param == "ram" else SQLMemory(f"sqlite:///{tmp_path / 'm.db'}")
+    )
+    yield opened
+    opened.close()
+
+
+def turn(words: str = "hello", reply: str = "hi", **given: object) -> Turn:
+    return Turn(words, reply=reply, model="fake", **given)  # type: ignore[arg-type]
+
+
+def test_a_user_never_met_has_no_past(memory: Memory) -> None:
+    assert memory.recall("nobody") == Recollection()
+
+
+def test_a_turn_comes_back_as_it_was(memory: Memory) -> None:
+    cues = Cues(emotion=Cue("sad", 0.9, {"sad": 0.9, "neutral": 0.1}), age=Cue(why="not asked"))
+    kept = turn("我的狗死了 🐕", cues=cues, lang="zh", reply_emotion=ReplyEmotion.SAD, think="<x>")
+    memory.remember("ada", kept)
+    assert memory.recall("ada").turns == (kept,)
+
+
+def test_an_open_turn_is_completed_under_its_id(memory: Memory) -> None:
+    turn_id = memory.remember("ada", turn(reply="", status=TurnStatus.OPEN))
+    assert memory.remember("ada", turn(reply="hi"), turn_id=turn_id) == turn_id
+    assert memory.recall("ada").turns == (turn(reply="hi"),)
+
+
+def test_a_turn_of_somebody_else_cannot_be_completed(memory: Memory) -> None:
+    turn_id = memory.remember("ada", turn("mine", status=TurnStatus.OPEN))
+    with pytest.raises(StoreError):
+        memory.remember("bob", turn("stolen"), turn_id=turn_id)
+    assert memory.recall("ada").turns[0].transcript == "mine"
+    assert memory.recall("bob").turns == ()
+
+
+def test_turns_come_oldest_first_and_only_ones_own(memory: Memory) -> None:
+    for words in ("one", "two"):
+        memory.remember("ada", turn(words))
+    memory.remember("bob", turn("secret"))
+    assert [t.transcript for t in memory.recall("ada").turns] == ["one", "two"]
+
+
+def test_a_memory_may_be_closed_twice(memory: Memory) -> None:
+    memory.close()
+    memory.close()
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("echat-lite", marks=[pytest.mark.real, pytest.mark.timeout(300)]),
+        pytest.param("echat-mini", marks=[pytest.mark.real, pytest.mark.timeout(300)]),
+    ]
+)
+def model(request: pytest.FixtureRequest) -> SpeechModel:
+    if request.param == "fake":
+        return FakeModel(Line("my dog died"))
+    from echat_sdk.model import load_model
+
+    return load_model(request.param)
+
+
+def spoken() -> list[AudioFrame]:
+    return list(frames(read_audio(SAD_WAV)))
+
+
+def test_a_model_keeps_the_order_of_the_protocol(model: SpeechModel) -> None:
+    hearing = model.listen()
+    for frame in spoken():
+        hearing.push(frame)
+    heard = hearing.heard()
+    deltas = list(hearing.reply(Recollection()))
+    assert deltas[0] == heard
+    assert heard.transcript
+    (thought,) = [i for i, d in enumerate(deltas) if isinstance(d, Thought)]
+    assert all(i < thought for i, d in enumerate(deltas) if isinstance(d, ThinkDelta))
+    assert all(i > thought for i, d in enumerate(deltas) if isinstance(d, TextDelta | SpeechDelta))
+    assert sum(isinstance(d, Heard) for d in deltas) == 1
+    assert any(isinstance(d, ThinkDelta) for d in deltas)
+    assert any(isinstance(d, TextDelta) for d in deltas)
+    sound = [d for d in deltas if isinstance(d, SpeechDelta)]
+    assert {d.sample_rate for d in sound} == {model.sample_rate}
+
+
+def test_a_model_that_is_not_to_speak_or_think_does_not(model: SpeechModel) -> None:
+    hearing = model.read("My dog died.", Cues(emotion=Cue("sad", 1.0)))
+    deltas = list(hearing.reply(Recollection(), think="off", speak=False))
+    assert not [d for d in deltas if isinstance(d, ThinkDelta | SpeechDelta)]
+    assert "".join(d.text for d in deltas if isinstance(d, TextDelta)).strip()
+
+
+def test_a_model_that_heard_nothing_answers_nothing(model: SpeechModel) -> None:
+    assert [type(d) for d in model.listen().reply(Recollection())] == [Heard]
+
+
+def test_a_reply_can_be_dropped_at_any_delta_and_the_next_one_is_whole(model: SpeechModel) -> None:
+    for stop in range(4):
+        reply = model.read("My dog died.", Cues()).reply(Recollection())
+        for _ in zip(range(stop), reply, strict=False):
+            pass
+        reply.close()  # type: ignore[attr-defined]
+    deltas = list(model.read("My dog died.", Cues()).reply(Recollection(), speak=False))
+    assert isinstance(deltas[-1], TextDelta)
+
+
+def test_a_task_or_voice_that_a_model_does_not_have_is_refused_in_words(model: SpeechModel) -> None:
+    hearing = model.listen()
+    with pytest.raises(UnsupportedError, match="sap"):
+        model.understand(hearing, ["sap"])
+    with pytest.raises(UnsupportedError, match="nobody"):
+        list(model.say("Hello.", emotion=ReplyEmotion.HAPPY, voice="nobody"))
