@@ -23,6 +23,7 @@ from echat_sdk.turn import (
     Delta,
     Heard,
     LangChoice,
+    Recollection,
     SpeechDelta,
     TextDelta,
     ThinkDelta,
@@ -43,12 +44,14 @@ class Answer:
         turn_id: The store's id of it; empty when no speech was heard, for nothing is kept then.
         speech: The spoken answer, int16 mono. Shape [S].
         sample_rate: Samples a second of `speech`.
+        recollection: What memory gave before the answer.
     """
 
     turn: Turn
     turn_id: str
     speech: Waveform
     sample_rate: Hertz
+    recollection: Recollection
 
 
 class Agent:
@@ -140,7 +143,7 @@ class Agent:
             yield heard
             yield exchange.answer(TurnStatus.COMPLETE)
             return
-        recollection = await self._store.call(
+        exchange.recollection = await self._store.call(
             lambda: self._memory.recall(self._user, query=heard.transcript)
         )
         # What the user said is durable before a word of the answer is given out.
@@ -149,7 +152,7 @@ class Agent:
         try:
             yield heard
             deltas = self._mind.iterate(
-                lambda: hearing.reply(recollection, think=self._think, speak=self._speak)
+                lambda: hearing.reply(exchange.recollection, think=self._think, speak=self._speak)
             )
             async with aclosing(deltas):
                 async for delta in deltas:
@@ -189,6 +192,7 @@ class _Exchange:
         self._speech: list[Waveform] = []
         self.turn = Turn("", status=TurnStatus.OPEN, model=model.name)
         self.turn_id = ""
+        self.recollection = Recollection()
 
     def take(self, delta: Delta) -> None:
         turn, now = self.turn, self._clock() - self._start
@@ -219,7 +223,7 @@ class _Exchange:
         timings = replace(self.turn.timings, done=self._clock() - self._start)
         self.turn = replace(self.turn, status=status, timings=timings)
         speech = np.concatenate(self._speech) if self._speech else np.zeros(0, np.int16)
-        return Answer(self.turn, self.turn_id, speech, self._rate)
+        return Answer(self.turn, self.turn_id, speech, self._rate, self.recollection)
 
 
 def _first(timings: Timings, **at: Seconds) -> Timings:

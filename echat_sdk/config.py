@@ -16,13 +16,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.errors import ConfigError
 
+_PRIVATE = frozenset({"user"})  # settings whose values no message repeats
+
 
 def home_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for models, memory and settings; it may not exist yet."""
+    """The folder for models, memory and settings; it may not exist yet.
+
+    Raises:
+        ConfigError: it is named by somebody's home folder, and that is unknown.
+    """
     if named := environ.get("ECHAT_HOME"):
-        return Path(named).expanduser()
-    data = environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "echat"
+        return _expand(named)
+    return _expand(environ.get("XDG_DATA_HOME") or "~/.local/share") / "echat"
+
+
+def _expand(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # nobody of that name, or a process without a home
+        raise ConfigError(f"{path}: there is no such home folder; set ECHAT_HOME") from error
 
 
 class Settings(BaseModel):
@@ -71,9 +83,10 @@ def load_with_sources(
     sources = dict.fromkeys(Settings.model_fields, "default")
     if "ECHAT_HOME" in environ:
         sources["home"] = "ECHAT_HOME"
-    path = Path(environ.get("ECHAT_CONFIG", home / "config.toml")).expanduser()
+    named = environ.get("ECHAT_CONFIG", "")
+    path = _expand(named) if named else home / "config.toml"
     layers = [
-        (str(path), _read_file(path, required="ECHAT_CONFIG" in environ)),
+        (str(path), _read_file(path, required=bool(named))),
         ("", _read_environ(environ)),
         ("argument", {k: v for k, v in (arguments or {}).items() if v is not None}),
     ]
@@ -105,8 +118,11 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise ConfigError(f"ECHAT_CONFIG names {path}, which does not exist") from None
         return {}
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read settings from {path}: {error}") from error
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(f"cannot read settings from {path}: {why}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read settings from {path}, which is no TOML: {error}") from error
     if "home" in values:
         raise ConfigError(f"{path}: home is set by ECHAT_HOME, not in the file that lies in it")
     return values
@@ -121,4 +137,5 @@ def _fault(error: Any, sources: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{key} ({sources.get(key, 'given')}) is no setting"
-    return f"{key} = {error['input']!r} ({sources.get(key, 'given')}): {error['msg']}"
+    got = "" if key in _PRIVATE else f" = {error['input']!r:.60}"
+    return f"{key}{got} ({sources.get(key, 'given')}): {error['msg']}"

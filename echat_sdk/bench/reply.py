@@ -90,7 +90,7 @@ def run(
         threads: What it was opened with; the cold start is measured with as many.
         step: Called after each answer with how many are done, and of how many.
     """
-    utterances = [_spoken(model, words, emotion) for words, emotion in SENTENCES]
+    utterances = [spoken(model, words, emotion) for words, emotion in SENTENCES]
     answers: list[Answer] = []
 
     async def talk() -> None:
@@ -114,7 +114,8 @@ def run(
     )
 
 
-def _spoken(model: SpeechModel, words: str, emotion: str) -> Waveform:
+def spoken(model: SpeechModel, words: str, emotion: str) -> Waveform:
+    """A sentence in the model's own voice, as an utterance to be heard: int16 mono at 16 kHz."""
     pieces = [d.samples for d in model.say(words, emotion=ReplyEmotion.from_word(emotion))]
     whole = to_float(np.concatenate(pieces))
     return to_int16(soxr.resample(whole, model.sample_rate, SAMPLE_RATE))

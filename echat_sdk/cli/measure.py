@@ -52,6 +52,28 @@ def reply(
         _show(found)
 
 
+@app.command("hear")
+def hear(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Time Whisper unpadded beside Whisper padded to 30 s: same weights, same run, a ratio.
+
+    Example: [bold]echat bench hear[/]
+    """
+    from echat_sdk.audio import to_float
+    from echat_sdk.bench import hear as bench
+    from echat_sdk.bench.reply import SENTENCES, spoken
+    from echat_sdk.model import zoo
+    from echat_sdk.model.cascade.transcriber import Transcriber
+
+    settings = config.load()
+    voice = rooms.model(settings)
+    utterances = [to_float(spoken(voice, words, emotion)) for words, emotion in SENTENCES[:8]]
+    ears = Transcriber(zoo.locate("whisper-base"), threads=settings.threads)
+    found = bench.run(ears, utterances)
+    typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.line())
+
+
 def _show(found: ReplyBench) -> None:
     from echat_sdk.bench.reply import STAGES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from echat_sdk import config
+from echat_sdk.cli import account
+from echat_sdk.cli.account import printable
 from echat_sdk.cues import Cue
 
 if TYPE_CHECKING:
@@ -50,14 +52,14 @@ def show(
             "facts": list(facts),
             "mood": mood,
         }
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        account.write_json(found)
         return
     console = Console(highlight=False)
     console.print(_table(turns))
     if facts:
         console.print(Text("\nfacts", style="bold"))
         for fact in facts:
-            console.print(Text(f"  {_printable(fact)}"))
+            console.print(Text(f"  {printable(fact)}"))
     if mood:
         console.print(Text.assemble(("\nmood\n", "bold"), f"  {mood}"))
 
@@ -73,18 +75,24 @@ def erase(
 
     Example: [bold]echat memory erase ada[/]
     """
-    if not yes and not typer.confirm("Erase all that is kept of this user?", err=True):
+    if not yes and not _confirmed("Erase all that is kept of this user? [y/N] "):
         typer.echo("nothing was erased", err=True)
         raise typer.Exit(2)
     with _opened(store) as memory:
         counts = memory.erase(user)
     if as_json:
-        typer.echo(json.dumps({"user": user, "erased": counts}, ensure_ascii=False))
+        account.write_json({"user": user, "erased": counts}, indent=None)
     elif not any(counts.values()):
         typer.echo("nothing is kept of this user")
     else:
         rows = (f"{table.replace('_', ' ')} {count}" for table, count in counts.items() if count)
         typer.echo(f"erased: {', '.join(rows)}")
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the next line of the input is a yes; its end is none."""
+    typer.echo(question, nl=False, err=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 @contextmanager
@@ -104,9 +112,9 @@ def _table(turns: list[StoredTurn]) -> Table:
         turn = stored.turn
         table.add_row(
             Text(f"{stored.at.astimezone():%Y-%m-%d %H:%M}", style="dim"),
-            Text(_printable(turn.transcript)),
+            Text(printable(turn.transcript)),
             _sounded(turn.cues.emotion),
-            Text(_printable(turn.reply), style="green"),
+            Text(printable(turn.reply), style="green"),
         )
     return table
 
@@ -114,12 +122,7 @@ def _table(turns: list[StoredTurn]) -> Table:
 def _sounded(emotion: Cue) -> Text:
     if not emotion.is_known:
         return Text("unknown", style="dim")
-    return Text(f"{_printable(emotion.label)} {emotion.confidence:.0%}")
-
-
-def _printable(text: str) -> str:
-    """The text without what would steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return Text(f"{printable(emotion.label)} {emotion.confidence:.0%}")
 
 
 def _as_json(stored: StoredTurn) -> dict[str, Any]:

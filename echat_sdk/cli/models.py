@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Column, Table
 
+from echat_sdk.cli.account import write_json
 from echat_sdk.errors import EChatError
 from echat_sdk.model import DEFAULT_MODEL, zoo
 from echat_sdk.model.cache import size_text
@@ -47,7 +47,7 @@ def list_models(as_json: JsonOption = False) -> None:
     Example: [bold]echat models list[/]
     """
     if as_json:
-        _write_json([_card_json(card) for card in zoo.cards()])
+        write_json([_card_json(card) for card in zoo.cards()])
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)
@@ -80,7 +80,7 @@ def info(
     card = zoo.card(name)
     if as_json:
         files = {part: asdict(zoo.PARTS[part])["files"] for part in card.parts + card.voices}
-        _write_json({**_card_json(card), "files": files})
+        write_json({**_card_json(card), "files": files})
         return
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 2))
@@ -121,8 +121,9 @@ def pull(
         with _progress(console) as tell:
             report = zoo.pull(name, voices=voices, folder=folder, progress=tell)
     except KeyboardInterrupt:
-        console.print(f"Stopped. What was fetched is kept: echat models pull {name} goes on.")
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt(
+            f"interrupted; what was fetched is kept: echat models pull {name} goes on"
+        ) from None
     if not report.fetched and not report.converted:
         console.print(f"{name} is here and whole: {report.home}")
         return
@@ -142,7 +143,7 @@ def verify(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
         problems = zoo.verify(name, progress=tell)
     if as_json:
         found = [asdict(problem) for problem in problems]
-        _write_json({"name": name, "whole": not problems, "problems": found})
+        write_json({"name": name, "whole": not problems, "problems": found})
     elif problems:
         for problem in problems:
             console.print(f"[red]{escape(str(problem))}[/]", soft_wrap=True)
@@ -162,7 +163,7 @@ def path(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
     parts = (name,) if name in zoo.PARTS else zoo.card(name).parts
     places = {part: str(zoo.locate(part)) for part in parts}
     if as_json:
-        _write_json(places)
+        write_json(places)
     else:
         for place in places.values():
             typer.echo(place)
@@ -235,7 +236,3 @@ def _size(size: int) -> str:
 def _card_json(card: zoo.Card) -> dict[str, Any]:
     here = bool(card.parts) and all(_is_here(part) for part in card.parts)
     return {**asdict(card), "can_be_loaded": bool(card.parts), "here": here}
-
-
-def _write_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from echat_sdk.cli import account
 from echat_sdk.config import Settings, load_with_sources
 
 
@@ -23,13 +24,17 @@ def config(
     values = loaded.settings.model_dump(mode="json")
     if as_json:
         rows = {k: {"value": v, "source": loaded.sources[k]} for k, v in values.items()}
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        account.write_json(rows)
         return
     table = Table("setting", "value", "from", "what it is", box=None)
     for key, value in values.items():
         about = Settings.model_fields[key].description
         table.add_row(
-            key, str(value), loaded.sources[key], about, style=_style(loaded.sources[key])
+            key,
+            Text(account.printable(str(value))),
+            loaded.sources[key],
+            about,
+            style=_style(loaded.sources[key]),
         )
     Console(highlight=False).print(table)
 

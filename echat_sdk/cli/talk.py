@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from echat_sdk import config
 from echat_sdk.cli import account, rooms
-from echat_sdk.cli.typed import parse_line
+from echat_sdk.cli.typed import MAX_CHARACTERS, parse_line
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError
 
@@ -50,13 +49,14 @@ def reply(
     settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
     utterance = read_audio(source, max_seconds=settings.max_seconds)
     target = out or Path(f"{source.stem}.answer.wav")
+    _check_target(target, source)
 
     with account.working("listening", quiet=as_json), rooms.agent(settings) as agent:
         answer = asyncio.run(agent.answer(utterance))
     if len(answer.speech):
         write_audio(target, answer.speech, answer.sample_rate)
     if as_json:
-        _write_json(account.as_json(answer, target, settings.user))
+        account.write_json(account.as_json(answer, target, settings.user))
     else:
         account.show(answer, target)
 
@@ -93,7 +93,9 @@ def understand(
             hearing.push(frame)
         answer = opened.understand(hearing, task)
     if as_json:
-        _write_json({"tasks": task, "answer": answer, "cues": hearing.heard().cues.to_json()})
+        account.write_json(
+            {"tasks": task, "answer": answer, "cues": hearing.heard().cues.to_json()}
+        )
     elif not hearing.heard().transcript:
         account.say_nothing_heard()
     else:
@@ -116,13 +118,14 @@ def say(
 
     Example: [bold]echat say "I saved you a seat." --emotion happy --out seat.wav[/]
     """
-    from echat_sdk.io.wav import write_audio
+    from echat_sdk.io.wav import check_writable, write_audio
 
     settings = config.load({"model": model, "voice": voice})
     try:
         wanted = ReplyEmotion.from_word(emotion)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    check_writable(out)
     with account.working("speaking", quiet=as_json):
         opened = rooms.model(settings)
         pieces = [delta.samples for delta in opened.say(text, emotion=wanted, voice=voice)]
@@ -133,7 +136,7 @@ def say(
     seconds = len(speech) / opened.sample_rate
     if as_json:
         audio = {"path": str(out), "sample_rate": opened.sample_rate, "seconds": round(seconds, 3)}
-        _write_json({"text": text, "emotion": wanted.word, "audio": audio})
+        account.write_json({"text": text, "emotion": wanted.word, "audio": audio})
     else:
         typer.echo(f"{out}: {seconds:.1f} s, {wanted.word}")
 
@@ -167,7 +170,7 @@ def chat(
                 continue
             answer = runner.run(_answer_line(agent, text, cues, show=not as_json))
             if as_json:
-                _write_json(account.as_json(answer, None, settings.user), indent=None)
+                account.write_json(account.as_json(answer, None, settings.user), indent=None)
     if faults and not interactive:
         raise typer.Exit(2)
 
@@ -187,20 +190,35 @@ async def _answer_line(agent: Agent, text: str, cues: Cues, *, show: bool) -> An
     raise AssertionError("an exchange ends with its answer")
 
 
+def _check_target(target: Path, source: Path) -> None:
+    """Find out before the work, not after it, that the answer has no place to go."""
+    from echat_sdk.io.wav import check_writable
+
+    check_writable(target)
+    if target.exists() and target.samefile(source):
+        raise ConfigError(f"--out {target} is the recording itself; give another name")
+
+
 def _lines(interactive: bool) -> Iterator[str]:
     prompt = Console(highlight=False)
     while True:
         try:
-            line = prompt.input("[bold]you:[/] ") if interactive else sys.stdin.readline()
-        except (EOFError, UnicodeDecodeError) as error:
-            if isinstance(error, UnicodeDecodeError):
-                raise ConfigError("the input is not UTF-8 text") from error
-            return
-        if not interactive and not line:
+            line = prompt.input("[bold]you:[/] ") if interactive else _read_line()
+        except EOFError:
             return
         if line.strip():
-            yield line.strip()[:4000]
+            yield line.strip()
 
 
-def _write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+def _read_line() -> str:
+    """The next line, or of one that is too long as much as shows that.
+
+    Raises:
+        EOFError: there is none.
+    """
+    if not (line := sys.stdin.readline(MAX_CHARACTERS + 2)):
+        raise EOFError
+    rest = line
+    while rest and not rest.endswith("\n"):
+        rest = sys.stdin.readline(2**16)
+    return line

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from types import MappingProxyType
+from unicodedata import category
 
 from echat_sdk.cues import UNKNOWN, Age, Cue, Cues, Emotion, Gender, VocalEvent
 from echat_sdk.errors import ConfigError
+
+MAX_CHARACTERS = 4000
+"""The longest line that is taken."""
 
 _KINDS: dict[str, type[StrEnum]] = {
     "emotion": Emotion,
@@ -21,10 +25,12 @@ def parse_line(line: str) -> tuple[str, Cues]:
     """A typed line: plain words, or a JSON object whose cues stand in for the voice.
 
     Raises:
-        ConfigError: not an object of that form; says what is wrong.
+        ConfigError: too long, not text, or not an object of that form; says what is wrong.
     """
+    if len(line) > MAX_CHARACTERS:
+        raise ConfigError(f"a line is longer than {MAX_CHARACTERS:,} characters; say it in parts")
     if not line.lstrip().startswith("{"):
-        return line, Cues()
+        return _words(line), Cues()
     form = '{"text": "...", "emotion"?, "gender"?, "age"?, "events"?}'
     try:
         given = json.loads(line)
@@ -35,7 +41,19 @@ def parse_line(line: str) -> tuple[str, Cues]:
     text = given.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"a JSON line is {form}; its text is missing")
-    return text, Cues(**{name: _cue(name, given.get(name), kind) for name, kind in _KINDS.items()})
+    return _words(text), Cues(
+        **{name: _cue(name, given.get(name), kind) for name, kind in _KINDS.items()}
+    )
+
+
+def _words(text: str) -> str:
+    """The text without control characters."""
+    if any("\ud800" <= char <= "\udfff" for char in text):  # what bytes beyond UTF-8 are read as
+        raise ConfigError("a line is not UTF-8 text; convert it")
+    words = " ".join("".join(" " if category(char) == "Cc" else char for char in text).split())
+    if not words:
+        raise ConfigError("a line holds control characters only; write words")
+    return words
 
 
 def _cue(name: str, value: object, kind: type[StrEnum]) -> Cue:

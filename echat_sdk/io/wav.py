@@ -12,6 +12,7 @@ import logging
 import os
 import stat
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,25 @@ def write_audio(path: str | Path, samples: Waveform, sample_rate: Hertz) -> None
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
+        raise AudioError(f"cannot write {path}: {_reason(error, path)}") from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Look whether `write_audio` could write there, and leave no trace.
+
+    Raises:
+        AudioError: it could not, as far as can be told beforehand.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        if path.exists() and not path.is_file():
+            return
+        handle, scrap = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+        os.close(handle)
+        Path(scrap).unlink()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise AudioError(f"cannot write {path}: {_reason(error, path)}") from error
 
 
@@ -237,7 +257,9 @@ def _decode(path: Path, max_seconds: Seconds) -> tuple[Waveform, bool]:
                     f"{path} is longer than its header says; the limit is {_clock(max_seconds)}"
                 )
             if not np.isfinite(block).all():
-                raise AudioFormatError(f"{path} holds samples that are no numbers (NaN, infinity)")
+                raise AudioFormatError(
+                    f"{path} holds samples that are no numbers (NaN, infinity); {_WANTED}"
+                )
             mono = block.mean(axis=1) if file.channels > 1 else block[:, 0]
             is_last = not is_readable or len(block) == 0
             if file.samplerate != SAMPLE_RATE:

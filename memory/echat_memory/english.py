@@ -10,6 +10,8 @@ from echat_memory.grammar import Grammar, closed_forms, patterns
 _FORMS = closed_forms(0)
 _WORD = r"[^\W\d_]+(?:['-][^\W\d_]+)*"
 _HAVE = r"(?:i|we)(?:'ve got| have got| have|'ve)"
+# "my dog Rex": a capital tells a name from the next word; Whisper writes capitals.
+_OWN_NAME = r"(?P<name>(?-i:[A-Z])[^\W\d_]+)"
 _LATELY = r"(?:(?:today|yesterday|this morning|last night|last week) )?"
 _WITH = rf"(?: (?:with|at|in) (?:my |our |the |a )?{_WORD})?"
 _SORT = (
@@ -37,9 +39,14 @@ _RULES = [
     ),
     (
         FactKind.LOSS,
-        _LATELY + r"(?:my|our) WHO(?: has|'s)? (?:just )?(?:died|passed away)(?: WHEN)?",
+        _LATELY
+        + rf"(?:my|our) WHO(?: {_OWN_NAME})?(?: has|'s)? (?:just )?(?:died|passed away)(?: WHEN)?",
     ),
-    (FactKind.LOSS, _LATELY + r"(?:i|we)(?:'ve)? (?:just )?lost (?:my|our) WHO(?: WHEN)?"),
+    (
+        FactKind.CALLED,
+        rf"(?:my|our) WHO {_OWN_NAME} (?:is|was|has|had|got|came|went|won|ran|turned|just"
+        r"|finally|loves|likes|hates|wants|needs|looks|sleeps|lives)\b.*",
+    ),
     (FactKind.EVENT, rf"{_HAVE} {_SORT}EVENT{_WITH}(?: WHEN)?"),
     (FactKind.EVENT, rf"WHEN {_HAVE} {_SORT}EVENT{_WITH}"),
     (FactKind.EVENT, rf"{_SORT}EVENT(?: is|'s|s are| are) WHEN"),

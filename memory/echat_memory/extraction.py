@@ -94,6 +94,8 @@ def _make(kind: FactKind, groups: dict[str, str], grammar: Grammar) -> Iterator[
             yield Fact(FactKind.CALLED, keys["who"], name)
             yield Fact(kind, keys["who"], keys["state"])
         case FactKind.LOSS:
+            if name and _is_name(name):  # "my dog Rex died"
+                yield Fact(FactKind.CALLED, keys["who"], name)
             yield Fact(kind, keys["who"], when)
         case FactKind.EVENT:
             yield Fact(kind, keys["event"], when)

@@ -44,7 +44,10 @@ def file_of(url: str | Path) -> Path:
         raise ConfigError(f"store: got a {parsed.drivername} URL; expected sqlite:///PATH")
     if parsed.database in (None, "", ":memory:"):
         raise ConfigError("store: got a SQLite URL without a file; expected sqlite:///PATH")
-    return Path(str(parsed.database)).expanduser()
+    path = Path(str(parsed.database)).expanduser()
+    if not path.name:
+        raise ConfigError("store: got a SQLite URL of a folder; expected sqlite:///PATH")
+    return path
 
 
 def create_file(path: Path) -> None:

@@ -412,7 +412,8 @@ def test_a_damaged_store_is_told(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:secret@h/db", "sqlite://", "sqlite:///:memory:", "nonsense"]
+    "url",
+    ["postgresql://u:secret@h/db", "sqlite://", "sqlite:///:memory:", "sqlite:///.", "nonsense"],
 )
 def test_what_names_no_sqlite_file_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="expected sqlite:///PATH") as caught:

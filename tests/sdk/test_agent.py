@@ -60,8 +60,9 @@ async def test_the_next_turn_is_given_the_last_one() -> None:
     model = FakeModel(Line("my dog died"), Line("it was yesterday"))
     async with agent(model) as a:
         first = await a.answer(SECOND)
-        await a.answer(SECOND)
+        second = await a.answer(SECOND)
     assert [r.turns for r in model.recollections] == [(), (first.turn,)]
+    assert second.recollection == model.recollections[1]
 
 
 async def test_no_speech_is_not_answered_and_not_kept() -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from echat_sdk.cli import evaluate, rooms
 from echat_sdk.cues import Cues, Emotion, ReplyEmotion
 from echat_sdk.errors import GenerationError
+from echat_sdk.model import load_model
 from echat_sdk.model.cascade.bank import situations as bank
 from echat_sdk.model.cascade.words import content_words, plain
 from echat_sdk.turn import Delta, Heard, Recollection, TextDelta, ThinkDelta, Thought
@@ -138,3 +139,11 @@ def test_an_unknown_situation_is_told() -> None:
 def test_situations_are_in_the_order_of_the_file_and_numbered_by_name() -> None:
     names = [s.name for s in situations()]
     assert all(a != b for a, b in pairwise(names))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_default_model_passes() -> None:
+    found = report(list(answer_all(load_model(lazy=True), situations())))
+    assert found.has_passed, found.per_check

@@ -16,7 +16,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from echat_sdk.model.cascade.words import lexicon, plain
+from echat_sdk.model.cascade.words import lexicon, plain, valence
 from echat_sdk.turn import Lang
 
 _FAMILY = "|".join(lexicon("family_en"))
@@ -25,6 +25,14 @@ _FRIENDS = "|".join(lexicon("friends_en"))
 _ZH_FAMILY = "|".join(lexicon("family_zh"))
 _ZH_FRIENDS = "|".join(lexicon("friends_zh"))
 _MACROS = {
+    # At the head: "I'm so proud of my brother, he …". What happened, happened to the brother.
+    "@other": (
+        r"^(?:(?:guess what|so|well|oh|wow|hey|today|yesterday|and|but|finally|i think|i heard|"
+        r"i'm|i am|we're|very|really|proud|of|happy|glad|for|that|sorry|worried|about) )*"
+        rf"(?:my|our) (?:[\w'-]+ ){{0,2}}(?P<person>{_FAMILY}|{_FRIENDS}|friend|kids|"
+        r"children|student|teammate|girl|boy|grandchildren)"
+        r"(?! and (?:i|me)\b|'s|(?: \w+){0,3} (?:me|my)\b)"
+    ),
     "@pet2": f"(?P<pet2>{_PETS})",
     "@pet": f"(?P<pet>{_PETS})s?",
     "@family": f"(?P<family>{_FAMILY}|{_ZH_FAMILY})",
@@ -106,13 +114,22 @@ def _match(situation: Situation, words: str) -> tuple[Mapping[str, str], int] | 
         return None
     slots: dict[str, str] = {}
     length = 0
+    rest = words
     for pattern in situation.patterns:
         match = pattern.search(words)
         if match is None:
             return None
         length += len(match[0]) + 4  # so that two short patterns beat one long one
+        rest = rest.replace(match[0], " ", 1)
         slots |= {k.rstrip("2"): v for k, v in match.groupdict().items() if v}
+    if situation.kind in _PLEASANT and situation.rank < ACT and valence(rest, situation.lang) < 0:
+        return None  # "I tried to bake bread, and it came out like a brick."
     return MappingProxyType(slots), length
+
+
+_PLEASANT = frozenset({"good", "talk"})
+ACT = 3
+"""Rank from which a situation is an act of talk rather than something that happened."""
 
 
 def fill(template: str, slots: Mapping[str, str], lang: Lang) -> str:
@@ -173,4 +190,5 @@ def _compile(pattern: str, lang: Lang) -> re.Pattern[str]:
     for macro, expansion in _MACROS.items():
         pattern = pattern.replace(macro, expansion)
     # Group names may be used once in a pattern: "(my|our) @pet" has one, by construction.
-    return re.compile(pattern if lang == "zh" else rf"(?<![\w'])(?:{pattern})(?![\w])")
+    # "won" is not in "won't", but "dog" is in "dog's".
+    return re.compile(pattern if lang == "zh" else rf"(?<![\w'])(?:{pattern})(?!\w|'t)")

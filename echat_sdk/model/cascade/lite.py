@@ -264,6 +264,8 @@ def load_cascade(
         raise UnsupportedError(
             f"{name} is known but cannot be run by this release; {', '.join(PARTS)} can"
         )
+    if voice:
+        _check_voice(voice)
     ears, mind = (zoo.locate(part) for part in PARTS[name])
     kokoro = zoo.find("kokoro-82m")
     parts = Parts(ears, mind, kokoro and kokoro / KOKORO, threads=threads)
@@ -275,3 +277,11 @@ def load_cascade(
                 f'{name} needs the package {error.name}; run: pip install "echat-sdk[lite]"'
             ) from error
     return CascadeModel(name, parts, voice=voice, infer=infer)
+
+
+def _check_voice(name: str) -> None:
+    from echat_sdk.model.cascade.voice import VOICES
+
+    names = [info.name for info in VOICES]
+    if name not in names:
+        raise UnsupportedError(f"no voice {name!r}; there are {', '.join(names)}")

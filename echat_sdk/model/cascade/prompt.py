@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 
 from echat_sdk.model.cascade.generator import Message, Sampling
-from echat_sdk.model.cascade.words import lexicon
+from echat_sdk.model.cascade.words import content_words, lexicon, plain
 from echat_sdk.turn import Lang
 
 KINDS = {
@@ -72,6 +72,16 @@ def reading_head(lang: Lang) -> tuple[Message, ...]:
 def fact_head(lang: Lang) -> tuple[Message, ...]:
     """The fixed head of the prompt for questions of fact."""
     return _head(f"fact_{lang}.jsonl", _FACT[lang])
+
+
+def is_copied(answer: str, asked: str, lang: Lang) -> bool:
+    """Whether an answer only hands back what an example of the head says to another question."""
+    said = set(content_words(answer, lang)) - set(content_words(asked, lang))
+    head = [message.text for message in fact_head(lang) if message.role != "system"]
+    return any(
+        said and said <= set(content_words(example, lang)) and plain(question) != plain(asked)
+        for question, example in zip(head[::2], head[1::2], strict=True)
+    )
 
 
 @cache

@@ -15,7 +15,14 @@ from enum import StrEnum
 
 from echat_sdk.cues import Cues, Emotion, ReplyEmotion, VocalEvent
 from echat_sdk.model.cascade.bank import Match, fill, lines
-from echat_sdk.model.cascade.words import flip, patterns, plain, reflection, sentence
+from echat_sdk.model.cascade.words import (
+    clauses,
+    flip,
+    patterns,
+    plain,
+    reflection,
+    sentence,
+)
 from echat_sdk.turn import Heard, Lang, Recollection
 
 LONG_WORDS = 70
@@ -143,6 +150,14 @@ def answers(match: Match, moment: Moment, lang: Lang) -> list[str]:
     return [fill(template, slots, lang) for template in chosen]
 
 
+def told_again(match: Match, moment: Moment, lang: Lang) -> list[str]:
+    """Answers to what was told before in the same words, where the language has any."""
+    slots = dict(match.slots)
+    slots["about"] = fill(match.situation.about, slots, lang) or "that"
+    written = lines(lang).get("again", {}).get(_GROUP.get(moment.kind, "talk"), ())
+    return [fill(template, slots, lang) for template in written]
+
+
 def _coloured(written: Mapping[str, Sequence[str]], moment: Moment, lang: Lang) -> list[str]:
     """Answers of another mood, with a word for this one before or after."""
     mood = moment.mood
@@ -176,22 +191,56 @@ def open_answers(
     """
     lang = heard.lang
     moment = Moment(kind, mood or mood_of(heard.cues))
-    slots = {"topic": flip(topic, lang), "echo": reflection(heard.transcript, lang)}
-    suffix = next((f"-{name}" for name in ("echo", "topic") if slots[name]), "")
-    found = lines(lang)[kind + suffix][moment.mood]
+    slots = {"topic": _named(flip(topic, lang), lang), "echo": reflection(heard.transcript, lang)}
+    if lang == "en" and not _echoes_well(heard.transcript):
+        slots["echo"] = ""
+    written = lines(lang)
+    names = [f"{kind}-{slot}" for slot in ("echo", "topic") if slots[slot]]
+    found = written[next((name for name in names if name in written), kind)][moment.mood]
     return moment, [fill(template, slots, lang) for template in found]
 
 
-def tune(kind: str, mood: Mood, valence: int) -> str:
+def _named(topic: str, lang: Lang) -> str:
+    """The topic as one speaks of what is known now: "a letter" is "that letter" from here on."""
+    if lang == "zh" or topic[:1].isupper():
+        return topic
+    article, _, noun = topic.partition(" ")
+    if article in ("a", "an"):
+        return f"that {noun}"
+    return topic if article in _DETERMINERS and noun else ""
+
+
+_DETERMINERS = frozenset(["the", "your", "his", "her", "their", "this", "that", "these", "those"])
+
+
+def _echoes_well(text: str) -> bool:
+    """Whether the whole of it can be said back: short, and about the person's own life."""
+    return (
+        len(text.split()) <= _ECHO_WORDS
+        and len(clauses(text, "en")) == 1
+        and bool(_OWN.search(plain(text)))
+    )
+
+
+_ECHO_WORDS = 8
+_OWN = re.compile(r"\b(?:i|i'm|i've|me|my|we|we're|our|us)\b")
+
+
+def tune(kind: str, mood: Mood, valence: int, heard: Heard) -> str:
     """The kind of an open moment, where what was read, the voice and the words may disagree.
 
     Args:
         kind: What the model read: `bad`, `good` or `talk`.
         mood: Of the voice.
-        valence: From `valence`; the model's reading is overruled by plain words.
+        valence: From `words.valence`; the model's reading is overruled by plain words.
+        heard: The utterance. English that is neither glad nor bad is `talk`, whatever the model
+            reads in it: it calls "my grandfather was a baker" kindness and "the kids are by the
+            door" tired. Only of their own lives are people simply glad.
     """
     if valence:
         return "good" if valence > 0 else "bad"
+    if heard.lang == "en":
+        return "good" if mood is Mood.UP and _OWN.search(plain(heard.transcript)) else "talk"
     if mood is Mood.LOW:
         return "bad" if kind == "bad" else "talk"
     if mood in (Mood.HOT, Mood.AFRAID, Mood.ICK):
@@ -203,18 +252,6 @@ def tune(kind: str, mood: Mood, valence: int) -> str:
 
 
 _PHRASES = patterns("cues")
-
-
-def valence(text: str, lang: Lang) -> int:
-    """1 for words that are plainly glad, -1 for plainly bad ones, 0 for both or neither."""
-    words = plain(text)
-    good, bad = (
-        bool(_PHRASES["good"][lang].search(words)),
-        bool(_PHRASES["bad"][lang].search(words)),
-    )
-    if good and not bad and _PHRASES["not"][lang].search(words):
-        return 0
-    return int(good) - int(bad)
 
 
 def is_long(text: str, lang: Lang) -> bool:
@@ -257,7 +294,7 @@ def _ending(reply: str) -> str:
 
 
 def name_it(reply: str, transcript: str, recollection: Recollection, lang: Lang) -> str:
-    """The reply with a name that memory knows in the place of "your dog", once."""
+    """The reply with a name that memory knows in the place of "your dog"."""
     said = plain(transcript)
     for fact in recollection.facts:
         named = _NAMED[lang].search(fact)
@@ -268,7 +305,7 @@ def name_it(reply: str, transcript: str, recollection: Recollection, lang: Lang)
         if lang == "en":
             mine, yours = rf"\b(?:my|our) {noun}\b", rf"\b[Yy]our {noun}\b"
         if re.search(mine, said):
-            return sentence(re.sub(yours, name.replace("\\", ""), reply, count=1))
+            return sentence(re.sub(yours, name.replace("\\", ""), reply))
     return sentence(reply)
 
 

@@ -17,7 +17,7 @@ from echat_sdk.model.cascade import bank, care, prompt, recall, strategy
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.strategy import Moment, Mood
-from echat_sdk.model.cascade.words import sentence
+from echat_sdk.model.cascade.words import plain, sentence, valence
 from echat_sdk.model.think import Think, render
 from echat_sdk.turn import (
     Heard,
@@ -29,7 +29,7 @@ from echat_sdk.turn import (
     Thought,
 )
 
-SURE = -0.14
+SURE = -0.12
 """A fact is told if its mean log-probability is at least this; below, the agent is not sure."""
 
 _THOUGHT_PIECE = 24  # characters of the thought in one delta
@@ -82,12 +82,16 @@ class Thinker:
         for piece in _sentences(self._checked(answer, heard, recollection), heard.lang):
             yield TextDelta(piece)
 
-    def warm_up(self) -> None:
-        """Read the fixed heads of the prompts, so that the first person does not wait for it."""
-        for lang in _LANGS:
-            bank.find("", lang)
-            for head in (prompt.reading_head(lang), prompt.fact_head(lang)):
-                self._generator.complete(prompt.question("."), static=head, sampling=_ONE_TOKEN)
+    def warm_up(self, lang: Lang = "en") -> None:
+        """Read what is fixed in the prompts of a language, so that nobody waits for it later.
+
+        The other language's first open question takes about a second more; to read both would
+        make every start that much longer.
+        """
+        for each in _LANGS:
+            bank.find("", each)
+        for head in (prompt.reading_head(lang), prompt.fact_head(lang)):
+            self._generator.complete(prompt.question("."), static=head, sampling=_ONE_TOKEN)
 
     def answer(self, heard: Heard, recollection: Recollection) -> Answer:
         """What to say and how, before the checks."""
@@ -96,11 +100,12 @@ class Thinker:
             text = care.caring_reply(danger, lang)
             return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_care=True)
         match = bank.find(words, lang, follows=bool(recollection.turns))
-        if match and match.situation.kind == "talk" and match.situation.rank < _ACT:
+        if match and match.situation.rank < bank.ACT:
             # "Is it odd to talk to plants?" is no account of gardening.
-            match = None if strategy.is_question(words, lang) else match
+            chats = match.situation.kind == "talk" and strategy.is_question(words, lang)
+            match = None if chats or strategy.is_fact_question(words, lang) else match
         is_news = match is not None and (
-            match.situation.rank < _ACT or match.situation.kind == "bye"
+            match.situation.rank < bank.ACT or match.situation.kind == "bye"
         )
         if _follows_care(recollection) and not is_news:
             texts = _lines("care-follow", mood, lang)
@@ -113,9 +118,10 @@ class Thinker:
             return Answer("long", Moment(kind, mood).reply_emotion, _lines("long", mood, lang))
         if match is not None:
             moment = strategy.moment_of(match, heard, kind_before(recollection, lang))
-            return Answer(
-                match.situation.name, moment.reply_emotion, strategy.answers(match, moment, lang)
-            )
+            texts = strategy.answers(match, moment, lang)
+            if match.situation.rank < bank.ACT and _told_before(words, recollection):
+                texts = strategy.told_again(match, moment, lang) or texts
+            return Answer(match.situation.name, moment.reply_emotion, texts)
         if strategy.is_fact_question(words, lang):
             return self._from_knowledge(heard, mood)
         if strategy.is_question(words, lang):
@@ -137,8 +143,10 @@ class Thinker:
             sampling=prompt.ANSWERING,
         )
         text = completion.text.strip()
-        honest = completion.mean_logprob >= SURE and not re.search(
-            r"don't know|不知道|不确定", text
+        honest = (
+            completion.mean_logprob >= SURE
+            and not re.search(r"don't know|不知道|不确定", text)
+            and not prompt.is_copied(text, heard.transcript, heard.lang)
         )
         is_whole = text.endswith((".", "!", "。", "！"))
         return Answer("fact", emotion, [text, *unsure] if honest and is_whole else unsure)
@@ -151,7 +159,7 @@ class Thinker:
         )
         reading = prompt.read(completion.text, heard.transcript)
         read_kind = reading.kind if reading else "talk"
-        kind = strategy.tune(read_kind, mood, strategy.valence(heard.transcript, heard.lang))
+        kind = strategy.tune(read_kind, mood, valence(heard.transcript, heard.lang), heard)
         moment, texts = strategy.open_answers(heard, kind, reading.topic if reading else "")
         return Answer(f"open-{kind}", moment.reply_emotion, texts)
 
@@ -183,7 +191,6 @@ class Thinker:
 
 _LANGS: tuple[Lang, ...] = ("en", "zh")
 _ONE_TOKEN = prompt.READING.model_copy(update={"max_tokens": 1})
-_ACT = 3  # rank from which a situation is an act of talk rather than something that happened
 
 
 def kind_before(recollection: Recollection, lang: Lang) -> str:
@@ -192,13 +199,17 @@ def kind_before(recollection: Recollection, lang: Lang) -> str:
         match = bank.find(turn.transcript, turn.lang)
         if match is not None and match.situation.kind not in ("talk", "follow", "bye"):
             return match.situation.kind
-        if match is None and (value := strategy.valence(turn.transcript, turn.lang)):
+        if match is None and (value := valence(turn.transcript, turn.lang)):
             return "good" if value > 0 else "bad"
     return ""
 
 
 def _follows_care(recollection: Recollection) -> bool:
     return bool(recollection.turns) and care.was_caring(recollection.turns[-1].reply)
+
+
+def _told_before(words: str, recollection: Recollection) -> bool:
+    return plain(words) in (plain(turn.transcript) for turn in recollection.turns)
 
 
 def _lines(name: str, mood: Mood, lang: Lang) -> Sequence[str]:

@@ -196,7 +196,7 @@ class Transcriber:
         if lang is None and len(self.languages) == 1:
             lang = "en"
         found = analyse(samples).spans if spans is None else spans
-        decoded = []
+        decoded: list[_Decoded] = []
         tails = _TAILS if self._model.is_multilingual else _ENGLISH_TAILS
         for start, stop in _cut(samples, found):
             tries: list[_Decoded] = []
@@ -204,6 +204,9 @@ class Transcriber:
                 chunk = self._encode(samples, start, stop, tail)
                 lang = lang or self._detect(chunk)
                 tries.append(self._decode_chunk(chunk, lang))
+                if choice == "auto" and not decoded and _is_prompt(tries[-1]):
+                    lang = "en"  # nothing Chinese was heard
+                    tries[-1] = self._decode_chunk(chunk, lang)
                 if not tries[-1].is_doubtful or _is_invented(tries[-1]):
                     break
             part = max(tries, key=lambda t: (not t.is_looped, t.logprob))
@@ -266,15 +269,21 @@ class Transcriber:
     def _spoken(self, tokens: Sequence[int], seconds: Seconds) -> tuple[list[int], bool]:
         """The text's tokens up to the timestamp at the end of the sound; whether one closes it."""
         zero = self._id("<|notimestamps|>") + 1
-        text: list[int] = []
+        segments: list[list[int]] = [[]]
         is_closed = False
         for token in tokens:
             is_closed = token >= zero
             if not is_closed:
-                text.append(token)
-            elif text and (token - zero) * _TIMESTAMP >= seconds - _END_SLACK:
-                break
-        return text, is_closed
+                segments[-1].append(token)
+            elif segments[-1]:
+                end = (token - zero) * _TIMESTAMP
+                # The same again, said to end after the end of the sound, is an echo.
+                if end > seconds + _END_SLACK and segments[-1] in segments[:-1]:
+                    segments.pop()
+                if end >= seconds - _END_SLACK:
+                    break
+                segments.append([])
+        return [token for segment in segments for token in segment], is_closed
 
     def _words(self, part: _Decoded, lang: Lang) -> Iterator[Word]:
         (result,) = self._model.align(
@@ -340,8 +349,13 @@ def _quietest(samples: FloatWaveform, start: int, stop: int) -> int:
 
 
 def _is_invented(part: _Decoded) -> bool:
-    """Whether the network itself doubts both that somebody spoke and what it wrote."""
-    return part.no_speech > _NO_SPEECH and part.logprob < _MIN_LOGPROB
+    """Whether it repeats its prompt, or doubts both that somebody spoke and what it wrote."""
+    doubts = part.no_speech > _NO_SPEECH and part.logprob < _MIN_LOGPROB
+    return doubts or _is_prompt(part)
+
+
+def _is_prompt(part: _Decoded) -> bool:
+    return part.text == _CHINESE_PROMPT.strip()
 
 
 def _compression(text: str) -> float:

@@ -107,6 +107,27 @@ def content_words(text: str, lang: Lang) -> list[str]:
 
 
 _STOP = frozenset(lexicon("stop"))
+_CUES = patterns("cues")
+_NEGATION_REACH = 3  # words: "not a bad day", "didn't really hurt"
+
+
+def valence(text: str, lang: Lang) -> int:
+    """1 for words that are plainly glad, -1 for plainly bad ones, 0 for both or neither."""
+    words = plain(text)
+    if idiom := _CUES["idiom"].get(lang):  # "can't wait" holds neither a "can't" nor a "wait"
+        words = idiom.sub(" ", words)
+    return int(_told("good", words, lang)) - int(_told("bad", words, lang))
+
+
+def _told(kind: str, words: str, lang: Lang) -> bool:
+    negation = _CUES["not"][lang]
+    found = _CUES[kind][lang].finditer(words)
+    if lang == "zh":
+        return any(found) and not (kind == "good" and negation.search(words))
+    return any(
+        not negation.search(" ".join(words[: match.start()].split()[-_NEGATION_REACH:]))
+        for match in found
+    )
 
 
 def flip(text: str, lang: Lang) -> str:

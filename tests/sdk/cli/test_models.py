@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from echat_sdk import cli
 from echat_sdk.cli import models
 from echat_sdk.errors import ConfigError, ModelMissingError
 from echat_sdk.model import zoo
@@ -107,15 +108,14 @@ def test_an_unknown_name_is_refused(shelf: Path, run: CliRunner, command: str) -
 
 
 def test_an_interrupted_pull_says_how_to_go_on(
-    shelf: Path, run: CliRunner, monkeypatch: pytest.MonkeyPatch
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(zoo, "pull", interrupted)
-    stopped = run.invoke(models.app, ["pull", "tiny"])
-    assert stopped.exit_code == 130
-    assert "echat models pull tiny goes on" in stopped.stderr
+    assert cli.run(["models", "pull", "tiny"]) == 130
+    assert "echat models pull tiny goes on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", NAMES)

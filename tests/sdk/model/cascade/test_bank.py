@@ -101,3 +101,22 @@ def test_a_follow_up_means_nothing_without_a_turn_before() -> None:
 def test_no_pattern_hangs_on_hostile_text(lang: Lang) -> None:
     for text in ("my " * 3000, "a" * 6000, "i found my lost my dog " * 300, "我" * 6000):
         find(text, lang)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("I passed my driving test!", "exam-passed"),
+        ("My sister passed her driving test!", "other-success"),
+        ("I'm so proud of my brother, he gave a speech.", "other-success"),
+        ("I'm baking bread this afternoon.", "cooking"),
+        ("We won, and I was happy.", "sport-win"),
+        ("We won, and then they cancelled the rest.", None),
+        ("Guess what? I got the job.", "got-job"),
+    ],
+)
+def test_a_situation_fits_only_who_it_happened_to_and_how_it_went(
+    text: str, name: str | None
+) -> None:
+    match = find(text, "en")
+    assert (match and match.situation.name) == name

@@ -155,3 +155,8 @@ def test_an_unknown_model_is_told_with_those_that_there_are() -> None:
 def test_a_known_model_that_this_release_cannot_run_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match="echat-mini"):
         load_model("osum-echat-tag")
+
+
+def test_a_voice_that_nobody_has_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(UnsupportedError, match=r"nosuch.*zf_xiaoxiao"):
+        load_model("echat-lite", voice="nosuch", lazy=True)

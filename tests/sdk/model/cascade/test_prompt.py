@@ -7,6 +7,7 @@ from echat_sdk.model.cascade.prompt import (
     MAX_HEARD_CHARS,
     Reading,
     fact_head,
+    is_copied,
     question,
     read,
     reading_head,
@@ -58,3 +59,10 @@ def test_only_the_end_of_a_long_utterance_is_shown() -> None:
     (message,) = question("a" * 5000 + "end")
     assert len(message.text) == MAX_HEARD_CHARS
     assert message.text.endswith("end")
+
+
+def test_an_answer_copied_from_an_example_is_found() -> None:
+    copied = "William Shakespeare wrote Don Quixote."
+    assert is_copied(copied, "Who wrote Don Quixote?", "en")
+    assert not is_copied("William Shakespeare wrote Hamlet.", "Who wrote Hamlet?", "en")
+    assert not is_copied("The capital of Peru is Lima.", "What is Peru's capital?", "en")

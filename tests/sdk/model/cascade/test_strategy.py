@@ -5,6 +5,7 @@ import pytest
 from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion, VocalEvent
 from echat_sdk.model.cascade import bank, strategy
 from echat_sdk.model.cascade.strategy import Mood
+from echat_sdk.model.cascade.words import valence
 from echat_sdk.turn import Heard, Lang, Recollection
 
 
@@ -115,11 +116,11 @@ def test_the_words_choose_and_choose_the_same_again() -> None:
     ],
 )
 def test_plain_words_are_glad_or_bad(text: str, lang: Lang, expected: int) -> None:
-    assert strategy.valence(text, lang) == expected
+    assert valence(text, lang) == expected
 
 
 @pytest.mark.parametrize(
-    ("kind", "mood", "valence", "expected"),
+    ("kind", "mood", "value", "expected"),
     [
         ("bad", Mood.UP, 1, "good"),
         ("good", Mood.LOW, -1, "bad"),
@@ -131,9 +132,10 @@ def test_plain_words_are_glad_or_bad(text: str, lang: Lang, expected: int) -> No
     ],
 )
 def test_words_overrule_the_reading_and_the_voice_tempers_it(
-    kind: str, mood: Mood, valence: int, expected: str
+    kind: str, mood: Mood, value: int, expected: str
 ) -> None:
-    assert strategy.tune(kind, mood, valence) == expected
+    assert strategy.tune(kind, mood, value, heard("我买了椅子。", lang="zh")) == expected
+    assert strategy.tune(kind, mood, value, heard("A chair.")) == (expected if value else "talk")
 
 
 def test_an_open_answer_uses_the_persons_words_in_the_right_person() -> None:
@@ -161,7 +163,7 @@ def test_a_name_that_memory_knows_takes_the_place_of_the_noun() -> None:
     memory = Recollection(facts=("their dog is called Rex", "their cat is called Tom"))
     reply = "Oh no, your dog. What was your dog like?"
     assert strategy.name_it(reply, "My dog died.", memory, "en") == (
-        "Oh no, Rex. What was your dog like?"
+        "Oh no, Rex. What was Rex like?"
     )
     assert strategy.name_it(reply, "A dog barked.", memory, "en") == reply
     zh = Recollection(facts=("用户的狗叫旺财",))

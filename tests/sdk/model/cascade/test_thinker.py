@@ -114,6 +114,13 @@ def test_a_fact_that_fails_a_check_is_not_said(written: str) -> None:
     assert text
 
 
+@pytest.mark.parametrize("text", ["How many legs does a dog have?", "Is it odd to read books?"])
+def test_a_question_is_no_account_of_what_it_names(text: str) -> None:
+    reply = say(heard(text), model="I don't know.")[2]
+    assert "little one" not in reply
+    assert "way to spend time" not in reply
+
+
 def test_what_fits_no_situation_is_answered_with_the_persons_own_words() -> None:
     what = heard("My tent blew into the lake.", "sad")
     _, emotion, text = say(what, model="loss: my tent")
@@ -184,7 +191,17 @@ def test_whatever_is_said_the_thought_holds_and_the_answer_is_clean(
     assert not found & {"thought", "markup", "language", "not_empty", "length"}
 
 
-def test_warming_up_reads_every_fixed_head() -> None:
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_warming_up_reads_both_fixed_heads_of_one_language(lang: Lang) -> None:
     subject, generator = thinker()
-    subject.warm_up()
-    assert len(generator.asked) == 4
+    subject.warm_up(lang)
+    assert len(generator.asked) == 2
+
+
+def test_news_told_again_in_the_same_words_is_welcomed_again() -> None:
+    words = "Guess what? I got the job. I start on Monday."
+    before = Recollection(turns=(Turn(words, reply="You got it, congratulations."),))
+    _, emotion, text = say(heard(words, "neutral"), before)
+    assert emotion == ReplyEmotion.JOYFUL
+    assert "congratulations" not in text.lower()
+    assert "again" in text or "second time" in text or "glad" in text

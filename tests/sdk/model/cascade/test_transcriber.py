@@ -162,3 +162,14 @@ def test_two_minutes_are_heard_whole(say: Callable[[str], FloatWaveform]) -> Non
 
 def _plain(text: str) -> str:
     return re.sub(r"[^a-z' ]", "", text.lower())
+
+
+@pytest.mark.real
+def test_a_word_or_two_are_neither_doubled_nor_taken_for_the_prompt(
+    say: Callable[[str], FloatWaveform],
+) -> None:
+    transcriber = Transcriber(zoo.locate("whisper-base"))
+    for text in ("I give up, tell me!", "Ooh, tell me!"):
+        heard = transcriber.transcribe(say(text))
+        assert heard.lang == "en"
+        assert heard.text.lower().count("tell me") == 1, heard.text

@@ -173,9 +173,9 @@ def test_every_kokoro_voice_has_its_file_and_its_language() -> None:
 @pytest.mark.timeout(300)
 def test_every_emotion_is_understood_word_for_word(voice: Voice) -> None:
     import soxr
-    from echat_sdk.model.cascade.transcriber import Transcriber
 
     from echat_sdk.model import zoo
+    from echat_sdk.model.cascade.transcriber import Transcriber
 
     ears = Transcriber(zoo.locate("whisper-base"), threads=1)
     wrong = words = 0
@@ -198,8 +198,8 @@ def test_kokoro_speaks_chinese_and_english_in_an_emotion() -> None:
 
     voice = Voice(zoo.locate("kokoro-82m") / "kokoro-v1.0.int8.onnx")
     cases: tuple[tuple[str, Lang, str], ...] = (
-        ("别着急，慢慢来。", "zh", "zf_xiaoxiao"),
-        ("Take your time.", "en", "am_michael"),
+        ("别着急，慢慢来，我在这里陪着你。", "zh", "zf_xiaoxiao"),
+        ("There is no hurry, so take all the time that you need.", "en", "am_michael"),
     )
     for text, lang, name in cases:
         neutral, comforting = (

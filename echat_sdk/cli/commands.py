@@ -1,0 +1,26 @@
+"""The table of commands."""
+
+from __future__ import annotations
+
+import typer
+
+from echat_sdk.cli import doctor, evaluate, measure, memory, models, settings, talk
+
+app = typer.Typer(
+    name="echat",
+    help="Speech in, an empathetic spoken answer out, remembered.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("reply")(talk.reply)
+app.command("understand")(talk.understand)
+app.command("say")(talk.say)
+app.command("chat")(talk.chat)
+app.add_typer(models.app, name="models")
+app.add_typer(memory.app, name="memory")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(measure.app, name="bench")
+app.command("doctor")(doctor.doctor)
+app.command("config")(settings.config)

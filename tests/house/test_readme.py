@@ -1,0 +1,53 @@
+"""What the README shows is run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_example_of_the_readme_is_the_one_in_examples() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    example = (ROOT / "examples/hello.py").read_text()
+    body = block.split("async def main")[1].split("\n\n\n")[0]
+    shown = [line.strip() for line in body.splitlines()[1:]]
+    run = [line.split("  #")[0].strip() for line in example.splitlines()]
+    assert len(shown) >= 6
+    assert [line for line in shown if line not in run] == []
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    from typer.main import get_command
+
+    from echat_sdk.cli.commands import app
+
+    commands = getattr(get_command(app), "commands", {})
+    named = set(re.findall(r"^(?:\| `|\$ |)echat ([a-z]+)", README, re.M))
+    assert named
+    assert named - set(commands) == set()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_the_example_answers_a_recording(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "examples/hello.py"),
+            str(ROOT / "examples/audio/sad.wav"),
+            "answer.wav",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "My dog Rex died yesterday" in done.stdout
+    assert (tmp_path / "answer.wav").stat().st_size > 20_000
