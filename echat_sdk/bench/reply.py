@@ -101,13 +101,15 @@ def run(
                 step(len(answers), len(utterances))
 
     asyncio.run(talk())
-    spoken = [a for a in answers if len(a.speech)]
-    times = [a.turn.timings for a in spoken]
+    answered = [a for a in answers if len(a.speech)]
+    times = [a.turn.timings for a in answered]
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return ReplyBench(
         stages={stage: [getattr(t, stage) for t in times] for stage in STAGES},
         utterance_seconds=[len(u) / SAMPLE_RATE for u in utterances],
-        answer_rtf=[(a.turn.timings.done or 0.0) / (len(a.speech) / a.sample_rate) for a in spoken],
+        answer_rtf=[
+            (a.turn.timings.done or 0.0) / (len(a.speech) / a.sample_rate) for a in answered
+        ],
         cold_start=_fresh(COLD.format(name=model.name, threads=threads)),
         import_seconds=min(_fresh(IMPORT) for _ in range(3)),
         resident_mb=resident / (1e6 if sys.platform == "darwin" else 1e3),
