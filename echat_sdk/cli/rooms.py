@@ -22,6 +22,7 @@ def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
         voice=settings.voice,
         infer_emotion=settings.infer_emotion,
         infer_gender=settings.infer_gender,
+        lang=settings.lang,
         lazy=lazy,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from echat_sdk.protocols import SpeechModel
+    from echat_sdk.turn import LangChoice
 
 DEFAULT_MODEL = "echat-lite"
 
@@ -21,6 +22,7 @@ def load_model(
     voice: str = "",
     infer_emotion: bool = True,
     infer_gender: bool = True,
+    lang: LangChoice = "auto",
     lazy: bool = False,
 ) -> SpeechModel:
     """Open a model whose weights are here.
@@ -31,6 +33,8 @@ def load_model(
         voice: Voice of its answers; empty for the language's default.
         infer_emotion: Whether it may infer emotion from a voice.
         infer_gender: Whether it may infer gender from a voice.
+        lang: The language to be ready for at once; `auto` is English. The other one takes a few
+            seconds when it is first spoken.
         lazy: Whether each of its parts is opened when first used; else all are opened and warmed.
 
     Raises:
@@ -41,4 +45,4 @@ def load_model(
 
     may = {"emotion": infer_emotion, "gender": infer_gender}
     infer = frozenset(cue for cue, allowed in may.items() if allowed)
-    return load_cascade(name, threads=threads, voice=voice, infer=infer, lazy=lazy)
+    return load_cascade(name, threads=threads, voice=voice, infer=infer, lazy=lazy, lang=lang)

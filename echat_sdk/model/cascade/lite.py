@@ -92,13 +92,19 @@ class Parts:
 
         return Voice(self._kokoro, threads=self._threads)
 
-    def open_all(self) -> None:
-        """Open every part and fill the caches that its first use would fill."""
+    def open_all(self, lang: Lang) -> None:
+        """Open every part and fill the caches that its first use in a language would fill."""
+
+        def open_ears_and_voice() -> None:
+            _ = self.transcriber, self.cue_hearer
+            if any(info.lang == lang for info in self.voice.voices()):
+                self.voice.warm(lang)
+
         # Side by side: loading waits for the disk and for single-threaded parsing.
         with ThreadPoolExecutor(1, thread_name_prefix="echat-open") as other:
-            ears_and_voice = other.submit(lambda: (self.transcriber, self.cue_hearer, self.voice))
-            self.thinker.warm_up()
-            ears_and_voice.result()
+            opened = other.submit(open_ears_and_voice)
+            self.thinker.warm_up(lang)
+            opened.result()
 
 
 class CascadeModel:
@@ -256,7 +262,7 @@ def _tag(cue: Cue) -> str:
 
 
 def load_cascade(
-    name: str, *, threads: int, voice: str, infer: frozenset[str], lazy: bool
+    name: str, *, threads: int, voice: str, infer: frozenset[str], lazy: bool, lang: LangChoice
 ) -> CascadeModel:
     """Open a cascade by its name in the zoo; see `echat_sdk.model.load_model`."""
     if name not in PARTS:
@@ -271,7 +277,7 @@ def load_cascade(
     parts = Parts(ears, mind, kokoro and kokoro / KOKORO, threads=threads)
     if not lazy:
         try:
-            parts.open_all()
+            parts.open_all("zh" if lang == "zh" else "en")
         except ModuleNotFoundError as error:
             raise ModelMissingError(
                 f'{name} needs the package {error.name}; run: pip install "echat-sdk[lite]"'
