@@ -25,7 +25,7 @@ $(VENV)/.lite: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.lite
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,training,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,dev]'
 	@touch $@
 
 demo: $(VENV)/.lite ## run the main job on two spoken examples

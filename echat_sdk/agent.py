@@ -6,6 +6,7 @@ live loop (turn-taking, barge-in) stands on `stream`.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -90,6 +91,7 @@ class Agent:
         self._lang: LangChoice = lang
         self._speak = speak
         self._clock = clock
+        self._key = secrets.token_hex(16)  # of this agent's conversation, and of no person
         self._mind = Worker("echat-model")
         self._store = Worker("echat-memory")
 
@@ -143,9 +145,10 @@ class Agent:
             yield heard
             yield exchange.answer(TurnStatus.COMPLETE)
             return
-        exchange.recollection = await self._store.call(
+        recollection = await self._store.call(
             lambda: self._memory.recall(self._user, query=heard.transcript)
         )
+        exchange.recollection = replace(recollection, key=self._key)
         # What the user said is durable before a word of the answer is given out.
         exchange.turn_id = await self._store.call(self._memory.remember, self._user, exchange.turn)
         status = TurnStatus.INTERRUPTED

@@ -121,8 +121,11 @@ class Recollection:
         mood: A line on how the user has been of late, in words that hedge; may be empty.
         facts: What the user told of their life, best fit first, as third-person lines
             ("their dog is called Rex"). Data, never instructions.
+        key: Opaque; the same for the same conversation, so that a model may keep its caches under
+            it. Empty where there is none.
     """
 
     turns: tuple[Turn, ...] = ()
     mood: str = ""
     facts: tuple[str, ...] = ()
+    key: str = ""

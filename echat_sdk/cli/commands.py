@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from echat_sdk.cli import doctor, evaluate, measure, memory, models, settings, talk
+from echat_sdk.cli import checkpoints, doctor, evaluate, measure, memory, models, settings, talk
 
 app = typer.Typer(
     name="echat",
@@ -18,7 +18,10 @@ app.command("reply")(talk.reply)
 app.command("understand")(talk.understand)
 app.command("say")(talk.say)
 app.command("chat")(talk.chat)
+models.app.command("convert")(checkpoints.convert)
+models.app.command("assemble")(checkpoints.assemble)
 app.add_typer(models.app, name="models")
+app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(measure.app, name="bench")

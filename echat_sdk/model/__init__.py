@@ -6,7 +6,11 @@ M mel bins, V vocabulary.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from echat_sdk.config import home_dir
+from echat_sdk.errors import ModelMissingError
 
 if TYPE_CHECKING:
     from echat_sdk.protocols import SpeechModel
@@ -28,7 +32,8 @@ def load_model(
     """Open a model whose weights are here.
 
     Args:
-        name: A model of the zoo; `echat models list` shows them.
+        name: A model of the zoo (`echat models list` shows them), or the name or folder of a
+            checkpoint that `echat models convert` or `assemble` wrote.
         threads: Processor threads for its networks.
         voice: Voice of its answers; empty for the language's default.
         infer_emotion: Whether it may infer emotion from a voice.
@@ -41,8 +46,27 @@ def load_model(
         ModelMissingError: unknown name, or weights or packages are missing; says what to do.
         CheckpointError: weights are damaged.
     """
-    from echat_sdk.model.cascade.lite import load_cascade
-
     may = {"emotion": infer_emotion, "gender": infer_gender}
     infer = frozenset(cue for cue, allowed in may.items() if allowed)
+    if folder := checkpoint_folder(name):
+        try:
+            from echat_sdk.model.echat.loading import open_model
+        except ModuleNotFoundError as error:
+            raise ModelMissingError(
+                f'{name} needs the package {error.name}; run: pip install "echat-sdk[echat]"'
+            ) from error
+        return open_model(folder, name=name, threads=threads, voice=voice, infer=infer)
+    from echat_sdk.model.cascade.lite import load_cascade
+
     return load_cascade(name, threads=threads, voice=voice, infer=infer, lazy=lazy, lang=lang)
+
+
+def checkpoints_home() -> Path:
+    """The folder of the checkpoints that were converted or assembled here."""
+    return home_dir() / "checkpoints"
+
+
+def checkpoint_folder(name: str) -> Path | None:
+    """Where a checkpoint of the end-to-end network lies; None for any other model's name."""
+    places = (checkpoints_home() / name, Path(name).expanduser())
+    return next((place for place in places if (place / "echat.json").is_file()), None)

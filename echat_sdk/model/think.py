@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from echat_sdk.cues import Age, Cues, Emotion, Gender, ReplyEmotion, VocalEvent
+from echat_sdk.cues import Age, Cues, Emotion, Gender, ReplyEmotion, Style, VocalEvent
 from echat_sdk.errors import GenerationError
 from echat_sdk.turn import Lang, ThinkStyle
 
@@ -28,7 +28,7 @@ THINK = "<think>"
 THINK_END = "<think end>"
 UNKNOWN_TAG = "&&"
 
-_L = TypeVar("_L", Age, Gender, Emotion, VocalEvent)
+_L = TypeVar("_L", Age, Gender, Emotion, VocalEvent, Style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,9 @@ def unescape(text: str) -> str:
 
 CLOSING = "我应该综合用户的语义和副语言信息给出专业且对应的回答"
 _TAG = re.compile(
-    r"<think>用户说的话是:(?P<said>.*),年龄为:<(?P<age>[^<>]*)>,性别为:<(?P<gender>[^<>]*)>,"
-    r"情感为:<(?P<emotion>[^<>]*)>,声音事件为:<(?P<event>[^<>]*)>,"
+    # The published data has labels that lack a bracket, so a model may write them.
+    r"<think>用户说的话是:(?P<said>.*),年龄为:<?(?P<age>[^<>,]*)>?,性别为:<?(?P<gender>[^<>,]*)>?,"
+    r"情感为:<?(?P<emotion>[^<>,]*)>?,声音事件为:<?(?P<event>[^<>,]*)>?,"
     rf"推测使用的回复情感为:<(?P<guess>[^<>]*)>(?:,{CLOSING})?"
     r"(?:<think end>|</think(?: end)?>)?(?:<(?P<reply>[^<>]*)>)?",
     re.DOTALL,
@@ -108,6 +109,18 @@ _ALIASES = {
     "MIDDLE": "adult",
     "MIDDLE_AGE": "adult",
     "THROAT_CLEARING": "throat clearing",
+    "朗读": "新闻科普",
+    "科普百科": "新闻科普",
+    "悬疑恐怖": "恐怖故事",
+    "诗歌": "诗歌散文",
+    "散文": "诗歌散文",
+    "武侠评书": "有声书",
+    "小说": "有声书",
+    "历史": "有声书",
+    "科幻": "有声书",
+    "对话": "日常口语",
+    "口语": "日常口语",
+    "幽默": "其他",
 }
 _REPLY_ALIASES: Mapping[str, ReplyEmotion] = {
     "ANGER": ReplyEmotion.ANGRY,
@@ -117,11 +130,13 @@ _REPLY_ALIASES: Mapping[str, ReplyEmotion] = {
 }
 
 
-def _tag(label: Age | Gender | Emotion | VocalEvent | None) -> str:
+def tag_of(label: Age | Gender | Emotion | VocalEvent | Style | None) -> str:
+    """The tag that stands for a label, `<&&>` for an unknown one."""
     return f"<{UNKNOWN_TAG if label is None else label.value.upper()}>"
 
 
-def _from_tag(kind: type[_L], tag: str) -> _L | None:
+def label_from_tag(kind: type[_L], tag: str) -> _L | None:
+    """The label that a tag's text names (`SAD`, `Angry`, `小说`), None where it names none."""
     return _member(kind, _ALIASES.get(tag.strip().upper(), tag.strip().lower()))
 
 
@@ -312,8 +327,8 @@ def render(think: Think, style: ThinkStyle, lang: Lang) -> str:
     if style == "language":
         return f"{THINK}{_LANGUAGES[lang].render(think)}{THINK_END}"
     return (
-        f"{THINK}用户说的话是:{escape(think.transcript)},年龄为:{_tag(think.age)},"
-        f"性别为:{_tag(think.gender)},情感为:{_tag(think.emotion)},声音事件为:{_tag(think.event)},"
+        f"{THINK}用户说的话是:{escape(think.transcript)},年龄为:{tag_of(think.age)},"
+        f"性别为:{tag_of(think.gender)},情感为:{tag_of(think.emotion)},声音事件为:{tag_of(think.event)},"
         f"推测使用的回复情感为:<{think.reply_emotion.value}>,{CLOSING}"
         f"{THINK_END}<{think.reply_emotion.value}>"
     )
@@ -332,10 +347,10 @@ def parse(text: str) -> Think:
         reply = reply_emotion_from_tag(match["reply"]) or reply_emotion_from_tag(match["guess"])
         return Think(
             transcript=unescape(match["said"]),
-            age=_from_tag(Age, match["age"]),
-            gender=_from_tag(Gender, match["gender"]),
-            emotion=_from_tag(Emotion, match["emotion"]),
-            event=_from_tag(VocalEvent, match["event"]),
+            age=label_from_tag(Age, match["age"]),
+            gender=label_from_tag(Gender, match["gender"]),
+            emotion=label_from_tag(Emotion, match["emotion"]),
+            event=label_from_tag(VocalEvent, match["event"]),
             reply_emotion=reply or ReplyEmotion.NEUTRAL,
         )
     for form, pattern in _PATTERNS:

@@ -49,7 +49,7 @@ class _Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Network:
+class LanguageModel:
     """The sizes that a GGUF file gives for its network."""
 
     architecture: str
@@ -80,7 +80,7 @@ class _Network:
             )
 
 
-class _File:
+class GgufFile:
     """A GGUF file (versions 2 and 3, little-endian), its tensors read on demand."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -100,6 +100,11 @@ class _File:
         self._data = -(-file.tell() // alignment) * alignment
 
     def field(self, key: str, kind: type[T], default: T | None = None) -> T:
+        """A field of the file's head.
+
+        Raises:
+            CheckpointError: there is none, or it is of another kind.
+        """
         value = self._fields.get(key, default)
         if not isinstance(value, kind):
             raise CheckpointError(
@@ -108,6 +113,7 @@ class _File:
         return value
 
     def strings(self, key: str) -> list[str]:
+        """A field that is a list of strings; raises CheckpointError as `field` does."""
         values = self.field(key, list)
         if not all(isinstance(value, str) for value in values):
             raise CheckpointError(f"GGUF field {key!r} is not a list of strings")
@@ -216,8 +222,8 @@ def convert(
     """
     try:
         with source.open("rb") as raw:
-            file = _File(raw)
-            network = _network(file)
+            file = GgufFile(raw)
+            network = network_of(file)
             vocabulary = Vocabulary.parse(
                 file.strings("tokenizer.ggml.tokens"),
                 file.strings("tokenizer.ggml.merges"),
@@ -234,7 +240,12 @@ def convert(
     spec.save(str(target))
 
 
-def _network(file: _File) -> _Network:
+def network_of(file: GgufFile) -> LanguageModel:
+    """The sizes of the language model in a GGUF file.
+
+    Raises:
+        CheckpointError: of an architecture that is not known here, or damaged.
+    """
     architecture = file.field("general.architecture", str)
 
     def size(key: str) -> int:
@@ -242,7 +253,7 @@ def _network(file: _File) -> _Network:
 
     if architecture not in ("qwen2", "llama"):
         raise CheckpointError(f"a GGUF file of a {architecture} model: expected qwen2 or llama")
-    return _Network(
+    return LanguageModel(
         architecture=architecture,
         layers=size("block_count"),
         width=size("embedding_length"),
@@ -255,8 +266,8 @@ def _network(file: _File) -> _Network:
 
 
 def _spec(
-    file: _File,
-    network: _Network,
+    file: GgufFile,
+    network: LanguageModel,
     vocabulary: Vocabulary,
     rows: int,
     precision: Precision,

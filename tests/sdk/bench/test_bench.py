@@ -13,7 +13,7 @@ def test_the_reply_bench_times_every_stage_of_every_answer(monkeypatch: pytest.M
     monkeypatch.setattr(reply, "_fresh", lambda code: 1.5)
     seen: list[tuple[int, int]] = []
     found = reply.run(FakeModel(Line("hi")), threads=1, step=lambda *at: seen.append(at))
-    n = len(reply.SENTENCES)
+    n = len(reply.SENTENCES["en"])
     assert n >= 20
     assert seen == [(i, n) for i in range(1, n + 1)]
     assert {stage: len(times) for stage, times in found.stages.items()} == dict.fromkeys(
@@ -37,3 +37,8 @@ def test_the_hearing_bench_compares_same_words_in_turn() -> None:
     assert len(found.ratios) == hear.REPEATS
     assert found.same_words == 1.0
     assert "times as fast" in found.line()
+
+
+def test_the_reply_bench_has_as_many_utterances_in_chinese() -> None:
+    assert len(reply.SENTENCES["zh"]) == len(reply.SENTENCES["en"])
+    assert all("\u4e00" <= words[0] <= "\u9fff" for words, _ in reply.SENTENCES["zh"])

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from echat_sdk.cues import Age, Cue, Cues, Emotion, Gender, ReplyEmotion, VocalEvent
+from echat_sdk.cues import Age, Cue, Cues, Emotion, Gender, ReplyEmotion, Style, VocalEvent
 from echat_sdk.errors import GenerationError
-from echat_sdk.model.think import Think, parse, render
+from echat_sdk.model.think import Think, label_from_tag, parse, render, tag_of
 from echat_sdk.model.think_stream import ThinkSplitter
 from echat_sdk.turn import TextDelta, ThinkDelta, Thought
 
@@ -68,6 +68,21 @@ def test_labels_of_the_published_data_are_read_and_strange_ones_are_unknown(
     tag: str, emotion: Emotion | None
 ) -> None:
     assert parse(render(SAD, "tag", "zh").replace("<SAD>", tag)).emotion is emotion
+
+
+def test_labels_that_lack_a_bracket_are_read_as_the_published_data_has_them() -> None:
+    text = render(SAD, "tag", "zh")
+    text = text.replace("<ADULT>", "<OLD").replace("<FEMALE>", "MALE>").replace("<SAD>", "<>")
+    think = parse(text)
+    assert (think.transcript, think.age, think.gender) == ("我的狗死了", Age.OLD, Gender.MALE)
+    assert think.emotion is None
+
+
+def test_styles_of_the_raw_data_are_the_eight_that_are_taught() -> None:
+    assert label_from_tag(Style, "小说") is Style.AUDIOBOOK
+    assert label_from_tag(Style, "客服") is Style.SERVICE
+    assert label_from_tag(Style, "SAD") is None
+    assert tag_of(Style.CASUAL) == "<日常口语>"
 
 
 @pytest.mark.parametrize("end", ["<think end>", "</think>", "</think end>"])

@@ -1,0 +1,207 @@
+"""Reads checkpoints as others wrote them: torch files, DeepSpeed folders, safetensors, tars.
+
+A pickle can run programs when it is opened. It is opened only on consent, in a child process that
+gets no environment, and that builds tensors only (see `unpickle`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from echat_sdk.errors import CheckpointError
+
+Paths = dict[tuple[str, ...], Tensor]
+
+COSYVOICE_TENSORS = ("flow.pt", "hift.pt", "spk2info.pt")
+COSYVOICE_NETWORKS = ("campplus.onnx", "speech_tokenizer_v1.onnx")
+_DEEPSPEED = "mp_rank_00_model_states.pt"
+_MAX_MEMBER = 8 << 30  # bytes of one file in a tar
+_MAX_MEMBERS = 10_000
+_CHILD_SECONDS = 3600
+
+
+def read_state(source: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
+    """The state dict of a file or a training folder, under the names that it has there.
+
+    Args:
+        source: A torch file, flat or wrapped by a training framework; a safetensors file or a
+            folder of them; a DeepSpeed folder, whose module states must be whole (ZeRO stage 1
+            or 2).
+        allow_pickle: The consent of whoever trusts the file's maker.
+
+    Raises:
+        CheckpointError: no consent, no such file, damaged, or not a state dict.
+    """
+    file = find_file(source)
+    if isinstance(file, list):
+        merged: dict[str, Tensor] = {}
+        for shard in file:
+            merged |= _read_safetensors(shard)
+        return merged
+    if file.suffix == ".safetensors":
+        return _read_safetensors(file)
+    with unpickled(file, allow=allow_pickle) as (tensors,):
+        nested = next((path for path in tensors if len(path) != 1), None)
+        if nested is not None or not tensors:
+            raise CheckpointError(
+                f"{file.name} is no state dict of named tensors"
+                + (f": it nests {'.'.join(nested)}" if nested else "")
+            )
+        state = {path[0]: tensor for path, tensor in tensors.items()}
+    empty = [name for name, tensor in state.items() if not tensor.numel()]
+    if empty:
+        raise CheckpointError(
+            f"{file.name} holds {len(empty)} empty tensors ({empty[0]}, ...): its weights are in "
+            "ZeRO stage 3 shards; join them with DeepSpeed's zero_to_fp32.py and convert the result"
+        )
+    return state
+
+
+def find_file(source: Path) -> Path | list[Path]:
+    """The file that holds the weights, or the shards.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if source.is_file():
+        return source
+    if not source.is_dir():
+        raise CheckpointError(f"there is no file or folder {source}")
+    if shards := sorted(source.glob("*.safetensors")):
+        return shards
+    latest = source / "latest"
+    tag = latest.read_text("utf-8").strip() if latest.is_file() else ""
+    for folder in (source, source / Path(tag).name):
+        if (folder / _DEEPSPEED).is_file():
+            return folder / _DEEPSPEED
+    raise CheckpointError(
+        f"{source} holds neither safetensors nor {_DEEPSPEED}; give the checkpoint's own file"
+    )
+
+
+@contextmanager
+def unpickled(*files: Path, allow: bool) -> Iterator[list[Paths]]:
+    """The tensors of torch files by their paths.
+
+    Raises:
+        CheckpointError: no consent, damaged, or a file asks for more than tensors.
+    """
+    names = ", ".join(file.name for file in files)
+    if not allow:
+        raise CheckpointError(
+            f"{names}: a pickle, which can run programs when it is opened. If you trust where it "
+            "came from, say so with --allow-pickle; it is then opened in a child process"
+        )
+    with tempfile.TemporaryDirectory(prefix="echat-", ignore_cleanup_errors=True) as scratch:
+        targets = [Path(scratch) / f"{i}.safetensors" for i in range(len(files))]
+        _run_child(
+            names, {f.resolve(): t for f, t in zip(files, targets, strict=True)}, Path(scratch)
+        )
+        yield [_read_paths(target) for target in targets]
+
+
+@contextmanager
+def cosyvoice_files(source: Path) -> Iterator[dict[str, Path]]:
+    """The files of a CosyVoice release that we know, from its folder or its tar.
+
+    A tar's members are copied under our own names, so none can be written anywhere else.
+
+    Raises:
+        CheckpointError: neither, damaged, too large, or without flow.pt and hift.pt.
+    """
+    known = (*COSYVOICE_TENSORS, *COSYVOICE_NETWORKS)
+    with tempfile.TemporaryDirectory(prefix="echat-", ignore_cleanup_errors=True) as scratch:
+        if source.is_dir():
+            files = {name: source / name for name in known if (source / name).is_file()}
+        else:
+            files = _untar(source, Path(scratch), known)
+        missing = [name for name in ("flow.pt", "hift.pt") if name not in files]
+        if missing:
+            raise CheckpointError(
+                f"{source.name} has no {' and no '.join(missing)}; expected a release of CosyVoice"
+            )
+        yield files
+
+
+def is_cosyvoice(source: Path) -> bool:
+    """Whether a source looks like a CosyVoice release, and not like a checkpoint."""
+    if source.is_dir():
+        return (source / "flow.pt").is_file()
+    return source.is_file() and tarfile.is_tarfile(source)
+
+
+def _untar(source: Path, scratch: Path, known: tuple[str, ...]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    try:
+        with tarfile.open(source) as tar:
+            for count, member in enumerate(tar):
+                name = member.name.rsplit("/", 1)[-1]
+                if count >= _MAX_MEMBERS:
+                    raise CheckpointError(f"{source.name} has more than {_MAX_MEMBERS} members")
+                if name not in known or not member.isreg() or name in files:
+                    continue
+                if member.size > _MAX_MEMBER:
+                    raise CheckpointError(f"{name} in {source.name} claims {member.size} bytes")
+                reader = tar.extractfile(member)
+                if reader is not None:
+                    files[name] = scratch / name
+                    with reader, files[name].open("wb") as writer:
+                        shutil.copyfileobj(reader, writer, 1 << 20)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise CheckpointError(f"{source.name} is no tar, or damaged: {error}") from error
+    return files
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file.name} is no safetensors file, or damaged: {error}") from error
+
+
+def _read_paths(target: Path) -> Paths:
+    tensors: Paths = {}
+    with safe_open(target, framework="pt") as opened:
+        numbered: dict[str, Tensor] = {}
+        for path, number in json.loads(opened.metadata()["paths"]):
+            if number not in numbered:
+                numbered[number] = opened.get_tensor(number)
+            tensors[tuple(path)] = numbered[number]
+    return tensors
+
+
+def _run_child(names: str, files: dict[Path, Path], scratch: Path) -> None:
+    program = Path(__file__).with_name("unpickle.py")
+    arguments = [str(path) for pair in files.items() for path in pair]
+    told = scratch / "told.txt"
+    try:
+        with told.open("wb") as errors:
+            done = subprocess.run(
+                [sys.executable, "-I", str(program), *arguments],
+                cwd=scratch,
+                env={"PATH": os.defpath, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                timeout=_CHILD_SECONDS,
+                check=False,
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CheckpointError(f"{names} could not be opened: {error}") from error
+    if done.returncode:
+        lines = told.read_text("utf-8", "replace").strip().splitlines()
+        why = lines[-1][:500] if lines else f"the child process ended with {done.returncode}"
+        raise CheckpointError(f"{names} cannot be opened: {why}")
