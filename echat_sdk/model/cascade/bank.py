@@ -16,7 +16,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from echat_sdk.model.cascade.words import lexicon, plain, valence
+from echat_sdk.model.cascade.words import lexicon, smooth, valence, without_lead
 from echat_sdk.turn import Lang
 
 _FAMILY = "|".join(lexicon("family_en"))
@@ -31,7 +31,8 @@ _MACROS = {
         r"i'm|i am|we're|very|really|proud|of|happy|glad|for|that|sorry|worried|about) )*"
         rf"(?:my|our) (?:[\w'-]+ ){{0,2}}(?P<person>{_FAMILY}|{_FRIENDS}|friend|kids|"
         r"children|student|teammate|girl|boy|grandchildren)"
-        r"(?! and (?:i|me)\b|'s|(?: \w+){0,3} (?:me|my)\b)"
+        r"(?! and (?:i|me)\b|'s(?! (?:\w+ing|been|just|finally|pregnant|engaged)\b)|"
+        r"(?: \w+){0,3} (?:me|my)\b)"
     ),
     "@pet2": f"(?P<pet2>{_PETS})",
     "@pet": f"(?P<pet>{_PETS})s?",
@@ -94,7 +95,12 @@ def find(text: str, lang: Lang, *, follows: bool = True) -> Match | None:
         lang: Its language.
         follows: Whether something was said before, so that `follow` situations make sense.
     """
-    words = plain(text)
+    words = smooth(text, lang)
+    match, rest = _best(words, lang, follows), without_lead(words, lang)
+    return match if match or rest == words else _best(rest, lang, follows)
+
+
+def _best(words: str, lang: Lang, follows: bool) -> Match | None:
     best: Match | None = None
     best_score = 0.0
     for situation in situations(lang):
@@ -116,7 +122,7 @@ def _match(situation: Situation, words: str) -> tuple[Mapping[str, str], int] | 
     length = 0
     rest = words
     for pattern in situation.patterns:
-        match = pattern.search(words)
+        match = next((m for m in pattern.finditer(words) if not _denied(situation, m)), None)
         if match is None:
             return None
         length += len(match[0]) + 4  # so that two short patterns beat one long one
@@ -127,9 +133,37 @@ def _match(situation: Situation, words: str) -> tuple[Mapping[str, str], int] | 
     return MappingProxyType(slots), length
 
 
+def _denied(situation: Situation, match: re.Match[str]) -> bool:
+    """Whether a "not" stands before the words: "I wasn't fired" tells of no lost job."""
+    if situation.rank >= ACT or situation.kind == "follow":
+        return False
+    # "I'm not angry" fits "i'm (\w+ )?angry" as "I'm so angry" does.
+    return bool(
+        _SWALLOWED.search(match[0]) or _DENIAL[situation.lang].search(match.string[: match.start()])
+    )
+
+
+_SWALLOWED = re.compile(r"\b(?:i'm|am|feel|feeling|was|were|been) not (?!good|enough|ok|well|sure)")
+
+
+_DENIAL: Mapping[Lang, re.Pattern[str]] = {
+    "en": re.compile(
+        r"(?:n't|\b(?:not|hardly|barely|without|no longer|nobody|no one|none of us"
+        # "Never been so tired" is very tired.
+        r"|never(?! (?:been|felt) (?:so|this|that|more|better))))"
+        r"(?: (?:really|actually|even|ever|going to|to|be|been|being|get|got|getting|was|is|were|"
+        r"has|have|had|that|so|too|very|yet|a|an|the|any|feel|feeling))* $"
+    ),
+    "zh": re.compile(
+        r"(?<!不得)(?<![是会要能好])(?:没有?|不(?:是|会|用|再|太|算)?|并没有?|(?<![特分个区离告])别|未)"
+        r"(?:真的?|被|把|都|太|再|那么|很|觉得|感到|让)*$"
+    ),
+}
 _PLEASANT = frozenset({"good", "talk"})
 ACT = 3
 """Rank from which a situation is an act of talk rather than something that happened."""
+FORM = 1
+"""Rank below which a situation is known by the form of the sentence or by one word alone."""
 
 
 def fill(template: str, slots: Mapping[str, str], lang: Lang) -> str:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
-from echat_sdk.model.cascade.words import plain
+from echat_sdk.model.cascade.words import plain, smooth
 from echat_sdk.turn import Lang
 
 
@@ -45,8 +45,14 @@ _DENIED = {lang: re.compile("|".join(_DATA["denied"][lang])) for lang in _LANGS}
 
 
 def danger_in(text: str, lang: Lang) -> Danger | None:
-    """What danger the words tell of; None for none, and for figures of speech."""
-    words = plain(text)
+    """What danger the words tell of; None for none, and for figures of speech.
+
+    The words are looked at as they stand and without hesitations: "I wanna, uh, die".
+    """
+    return _danger(plain(text), lang) or _danger(smooth(text, lang), lang)
+
+
+def _danger(words: str, lang: Lang) -> Danger | None:
     if lang == "zh":
         words = "，".join(p for p in re.split(r"[\s]+", words) if p)
     rest = _DENIED[lang].sub(" ", _IDIOMS[lang].sub(" ", words))

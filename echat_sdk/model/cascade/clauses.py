@@ -11,10 +11,16 @@ _LEAST = {"en": 3, "zh": 3}  # words (Chinese: characters) before a comma that m
 
 # A boundary counts once the character after it is known: it may belong to the boundary ("?!") or
 # show that there is none ("3.5", "e.g. this"). `*+` never gives back what it took.
+# Between two Han characters a Western mark needs no space after it.
+_HAN = r"[\u4e00-\u9fff]"
 _SENTENCE = re.compile(
-    r"(?:[.!?…]++[\"'”’)\]]*+(?=\s)|[。！？]++[。！？…”’」』）)\"]*+|\n)\s*+(?=\S)"
+    r"(?:[.!?…]++[\"'”’)\]]*+(?=\s)|[。！？]++[。！？…”’」』）)\"]*+"
+    rf"|(?<={_HAN})[.!?]++(?={_HAN})|\n)\s*+(?=\S)"
 )
-_COMMA = re.compile(r"(?:[,;:—]++[\"'”’)\]]*+(?=\s)|[，；：]++[”’」』）)]*+)\s*+(?=\S)")
+_COMMA = re.compile(
+    r"(?:[,;:—]++[\"'”’)\]]*+(?=\s)|[，；：]++[”’」』）)]*+"
+    rf"|(?<={_HAN})[,;:]++(?={_HAN}))\s*+(?=\S)"
+)
 _GAP = re.compile(r"\s+|(?<=[、\u4e00-\u9fff])")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'“])(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|etc|e\.g|i\.e|a\.m|p\.m|[A-Za-z])\.$",

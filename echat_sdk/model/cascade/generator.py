@@ -20,6 +20,8 @@ from echat_sdk.errors import CheckpointError, GenerationError, ModelMissingError
 from echat_sdk.model.cascade.vocabulary import MARKUP, TURN_END, TURN_START, token_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from ctranslate2 import GenerationStepResult
 
 CONTEXT_TOKENS = 2048
@@ -158,26 +160,28 @@ class TextGenerator:
             Completion(_text(result.sequences[0]), float(result.scores[0])) for result in results
         ]
 
-    def score(
-        self, messages: Sequence[Message], *, options: Sequence[str], static: Sequence[Message] = ()
-    ) -> list[float]:
-        """How likely each option is as the assistant's whole answer: mean log-probability a token.
+    def next_scores(
+        self, messages: Sequence[Message], *, static: Sequence[Message] = (), prefix: str = ""
+    ) -> npt.NDArray[np.float32]:
+        """How the model would go on after `prefix`: a score for each token, before the softmax.
 
-        Reads the prompt once for each option, and does not use the state of `static`.
+        Shape [vocabulary_size].
 
         Raises:
-            GenerationError: the prompt with an option is longer than the context.
+            GenerationError: the prompt is longer than the context.
         """
-        prompt = [*self._chat(static), *self._chat(messages), *self._open("")]
-        answers = [[*self._encode(option), TURN_END] for option in options]
-        _check_length(len(prompt), max(map(len, answers), default=0))
-        results = self._model.score_batch(
-            [prompt + answer for answer in answers], max_input_length=0
-        )
-        return [
-            sum(result.log_probs[-len(answer) :]) / len(answer)
-            for result, answer in zip(results, answers, strict=True)
-        ]
+        import numpy as np
+
+        sampling = Sampling(temperature=0, repetition_penalty=1, max_tokens=1)
+        options = self._options(static, messages, prefix, sampling, ())
+        (result,) = self._model.generate_batch(return_logits_vocab=True, **options)
+        return np.asarray(result.logits[-1], np.float32).reshape(-1)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the model can write."""
+        size: int = self._tokenizer.get_vocab_size()
+        return size
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text takes."""

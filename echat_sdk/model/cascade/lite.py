@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,7 +94,11 @@ class Parts:
         return Voice(self._kokoro, threads=self._threads)
 
     def open_all(self, lang: Lang) -> None:
-        """Open every part and fill the caches that its first use in a language would fill."""
+        """Open every part, and fill the caches that its first use in a language would fill.
+
+        On return the model can answer. What is fixed in its prompts is still being read then, in
+        a thread of its own: only a first question that comes within about two seconds waits for it.
+        """
 
         def open_ears_and_voice() -> None:
             _ = self.transcriber, self.cue_hearer
@@ -103,8 +108,9 @@ class Parts:
         # Side by side: loading waits for the disk and for single-threaded parsing.
         with ThreadPoolExecutor(1, thread_name_prefix="echat-open") as other:
             opened = other.submit(open_ears_and_voice)
-            self.thinker.warm_up(lang)
+            thinker = self.thinker
             opened.result()
+        Thread(target=thinker.warm_up, args=(lang,), name="echat-warm-up").start()
 
 
 class CascadeModel:

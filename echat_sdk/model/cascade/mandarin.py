@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import cache, lru_cache
+from collections.abc import Mapping
+from functools import cache, lru_cache, partial
+from threading import Lock
 from typing import Any
 
 from echat_sdk.errors import ModelMissingError
@@ -36,6 +38,8 @@ _PAUSES = str.maketrans(
     {"，": ", ", "、": ", ", "。": ". ", "！": "! ", "？": "? ", "；": "; ", "：": ": ", "～": ", "}
 )
 _RUN = re.compile(r"([\u4e00-\u9fff]+)|([A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' ]*)|([^\u4e00-\u9fffA-Za-zÀ-ÿ]+)")
+_LOADING = Lock()
+_LONGEST_WORD = 16  # characters, in the dictionary of jieba
 _SILENT = re.compile(r"[^\s,.;:!?…—]")
 
 
@@ -79,9 +83,14 @@ def syllable_sounds(pinyin: str) -> str:
     return _INITIALS.get(initial, "") + sounds.replace("0", tone)
 
 
-@cache
 def _segmenter() -> Any:
-    """The word dictionary of jieba; read once, about a second.
+    with _LOADING:  # else two threads that speak their first words would both load it
+        return _load_segmenter()
+
+
+@cache
+def _load_segmenter() -> Any:
+    """The words of jieba and its rules; read once, a quarter of a second.
 
     The cache of jieba is left alone: it is unmarshalled from a shared temporary folder, where any
     user of the machine could have put another file.
@@ -97,7 +106,27 @@ def _segmenter() -> Any:
             f"{error.name} is not installed, and Chinese speech needs it: "
             "pip install 'echat-sdk[voices]'"
         ) from error
-    words = jieba.Tokenizer()
-    words.FREQ, words.total = words.gen_pfdict(words.get_dict_file())
-    words.initialized = True
-    return words
+    segmenter = jieba.Tokenizer()
+    with segmenter.get_dict_file() as file:
+        columns = file.read().decode("utf-8").split()  # word, count, part of speech
+    words, counts = columns[::3], [int(count) for count in columns[1::3]]
+    segmenter.FREQ, segmenter.total = dict(zip(words, counts, strict=True)), sum(counts)
+    segmenter.get_DAG = partial(_ends_of_words, segmenter.FREQ)
+    segmenter.initialized = True
+    return segmenter
+
+
+def _ends_of_words(counts: Mapping[str, int], text: str) -> dict[int, list[int]]:
+    """Where words that start at each character may end.
+
+    jieba's own way looks up every beginning of every word, and takes five times as long to load.
+    """
+    return {
+        start: [
+            start + size
+            for size in range(min(_LONGEST_WORD, len(text) - start))
+            if counts.get(text[start : start + size + 1])
+        ]
+        or [start]
+        for start in range(len(text))
+    }

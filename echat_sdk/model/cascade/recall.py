@@ -104,7 +104,11 @@ def _quote(said: str, lang: Lang) -> str:
 def as_answer(sentences: Sequence[str], lang: Lang) -> str:
     """The sentences as one answer."""
     if lang == "zh":
-        return "，".join(sentences) + "。"
+        return "，".join(sentences).translate(_FULL_WIDTH) + "。"
     if len(sentences) > 1:
         return f"You told me that {', '.join(sentences[:-1])}, and {sentences[-1]}."
     return sentence(sentences[0]) + "."
+
+
+# Whisper writes half-width marks in Chinese.
+_FULL_WIDTH = str.maketrans({",": "，", "!": "！", "?": "？", ";": "；", ":": "："})

@@ -15,9 +15,9 @@ from enum import StrEnum
 
 from echat_sdk.cues import Cues, Emotion, ReplyEmotion, VocalEvent
 from echat_sdk.model.cascade.bank import Match, fill, lines
+from echat_sdk.model.cascade.moment import HARD
 from echat_sdk.model.cascade.words import (
     clauses,
-    flip,
     patterns,
     plain,
     reflection,
@@ -139,6 +139,8 @@ def answers(match: Match, moment: Moment, lang: Lang) -> list[str]:
     slots["about"] = fill(situation.about, slots, lang) or ("这件事" if lang == "zh" else "that")
     if situation.kind == "follow":
         chosen: Sequence[str] = written[_GROUP.get(moment.kind, "talk")]
+        if moment.kind == "talk" or (moment.kind in _HEAVY and mood in (Mood.HOT, Mood.AFRAID)):
+            chosen = _coloured({Mood.PLAIN: chosen}, moment, lang)
     elif mood in written:
         chosen = written[mood]
     elif moment.kind in _HEAVY and mood is Mood.UP:
@@ -158,6 +160,22 @@ def told_again(match: Match, moment: Moment, lang: Lang) -> list[str]:
     return [fill(template, slots, lang) for template in written]
 
 
+def more(before: str, lang: Lang) -> Sequence[str]:
+    """Answers to a fragment that goes on with what was told before.
+
+    Args:
+        before: Kind of the moment before, from `kind_before` in `thinker`.
+        lang: Language of the answer.
+    """
+    return lines(lang)["more"][_GROUP.get(before, "talk")]
+
+
+def is_fragment(text: str, lang: Lang) -> bool:
+    """Whether the words only go on with something: short, and without an "I" of their own."""
+    short = len(text) <= _ECHO_CHARS if lang == "zh" else len(text.split()) <= _ECHO_WORDS
+    return short and not _SUBJECT.match(plain(text))
+
+
 def _coloured(written: Mapping[str, Sequence[str]], moment: Moment, lang: Lang) -> list[str]:
     """Answers of another mood, with a word for this one before or after."""
     mood = moment.mood
@@ -168,8 +186,9 @@ def _coloured(written: Mapping[str, Sequence[str]], moment: Moment, lang: Lang) 
     extra = lines(lang)
     gap = "" if lang == "zh" else " "
     if moment.kind == "talk" and mood in extra["tail"]:
-        heads = [_without_question(answer) for answer in rest]
-        return [f"{h}{gap}{t}" if h else t for h in heads for t in extra["tail"][mood]]
+        heads = [head for head in map(_without_question, rest) if head]
+        tails = [f"{head}{gap}{tail}" for head in heads for tail in extra["tail"][mood]]
+        return tails or list(extra["talk"][mood])
     return [f"{lead}{gap}{answer}" for answer in rest for lead in extra["lead"][mood]]
 
 
@@ -178,80 +197,115 @@ def _without_question(answer: str) -> str:
     return "".join(p for p in parts if p[-1] not in "?？").strip()
 
 
-def open_answers(
-    heard: Heard, kind: str, topic: str, *, mood: Mood | None = None
-) -> tuple[Moment, list[str]]:
-    """Answers to what fits no situation, made with the person's own words.
+def open_answers(heard: Heard, kind: str, mood: Mood) -> tuple[Moment, list[str]]:
+    """Answers to what fits no situation, the person's own words given back where that is safe.
 
     Args:
         heard: The utterance.
-        kind: `bad`, `good` or `talk`, as far as it could be read.
-        topic: What it is about, as the person said it; empty if that could not be read.
-        mood: Instead of the mood of the voice.
+        kind: One of `moment.KINDS`.
+        mood: Of the voice.
     """
     lang = heard.lang
-    moment = Moment(kind, mood or mood_of(heard.cues))
-    slots = {"topic": _named(flip(topic, lang), lang), "echo": reflection(heard.transcript, lang)}
-    if lang == "en" and not _echoes_well(heard.transcript):
-        slots["echo"] = ""
+    echo = reflection(heard.transcript, lang) if _echoes_well(heard.transcript, lang) else ""
     written = lines(lang)
-    names = [f"{kind}-{slot}" for slot in ("echo", "topic") if slots[slot]]
-    found = written[next((name for name in names if name in written), kind)][moment.mood]
-    return moment, [fill(template, slots, lang) for template in found]
+    # What a hard kind has no lines of its own for is simply bad in that mood.
+    kinds = (kind, "bad") if kind in HARD else (kind,)
+    found: list[str] = []
+    # Some with an echo, some without, so that not every answer begins by repeating.
+    for ending in ("-echo", "") if echo else ("",):
+        found += next((w[mood] for k in kinds if mood in (w := written.get(k + ending, {}))), ())
+    return Moment(kind, mood), [fill(template, {"echo": echo}, lang) for template in found]
 
 
-def _named(topic: str, lang: Lang) -> str:
-    """The topic as one speaks of what is known now: "a letter" is "that letter" from here on."""
-    if lang == "zh" or topic[:1].isupper():
-        return topic
-    article, _, noun = topic.partition(" ")
-    if article in ("a", "an"):
-        return f"that {noun}"
-    return topic if article in _DETERMINERS and noun else ""
-
-
-_DETERMINERS = frozenset(["the", "your", "his", "her", "their", "this", "that", "these", "those"])
-
-
-def _echoes_well(text: str) -> bool:
+def _echoes_well(text: str, lang: Lang) -> bool:
     """Whether the whole of it can be said back: short, and about the person's own life."""
-    return (
-        len(text.split()) <= _ECHO_WORDS
-        and len(clauses(text, "en")) == 1
-        and bool(_OWN.search(plain(text)))
-    )
+    if len(clauses(text, lang)) != 1 or not _OWN.search(plain(text)):
+        return False
+    return len(text) <= _ECHO_CHARS if lang == "zh" else len(text.split()) <= _ECHO_WORDS
 
 
-_ECHO_WORDS = 8
-_OWN = re.compile(r"\b(?:i|i'm|i've|me|my|we|we're|our|us)\b")
+_ECHO_WORDS = 9
+_ECHO_CHARS = 13
+_OWN = re.compile(r"\b(?:i|i'm|i've|me|my|we|we're|our|us)\b|我")
+
+_SUBJECT = re.compile(r"(?:i|i'm|i've|i'd|i'll|we|we're|we've)\b|我")
+
+SURE = 0.6
+"""A feeling is answered if it is at least this likely; else the moment is `talk`."""
+
+CERTAIN = 0.8
+"""In a plain voice and plain words, a hard moment is answered as one if it is this likely."""
+
+_SPLIT = 0.45  # less likely, it is not said whether it is grief, worry or another hard thing
+
+_ODDS: Mapping[Mood, Mapping[str, float]] = {
+    Mood.LOW: {"hard": 3, "loss": 1.5, "lonely": 1.5, "good": 0.3},
+    Mood.HOT: {"hard": 2, "wrong": 2.5, "good": 0.3},
+    Mood.AFRAID: {"hard": 2, "threat": 2.5, "good": 0.3},
+    Mood.ICK: {"hard": 3, "good": 0.3},
+    Mood.UP: {"hard": 0.2, "good": 4},
+}
+_WORD_ODDS: Mapping[int, Mapping[str, float]] = {
+    1: {"hard": 0.25, "good": 6},
+    -1: {"hard": 6, "good": 0.25},
+}
 
 
-def tune(kind: str, mood: Mood, valence: int, heard: Heard) -> str:
-    """The kind of an open moment, where what was read, the voice and the words may disagree.
+def tune(shares: Mapping[str, float], mood: Mood, valence: int) -> str:
+    """The kind of an open moment, from what was read, the voice and the words.
+
+    The voice and plain words multiply the odds of what was read. A feeling is taken for told if it
+    is then `SURE`: to answer plain talk as talk is a smaller fault than to be glad or sorry beside
+    the point.
 
     Args:
-        kind: What the model read: `bad`, `good` or `talk`.
+        shares: The probability of each kind, from `moment.MomentReader`.
         mood: Of the voice.
-        valence: From `words.valence`; the model's reading is overruled by plain words.
-        heard: The utterance. English that is neither glad nor bad is `talk`, whatever the model
-            reads in it: it calls "my grandfather was a baker" kindness and "the kids are by the
-            door" tired. Only of their own lives are people simply glad.
+        valence: From `words.valence`.
     """
-    if valence:
-        return "good" if valence > 0 else "bad"
-    if heard.lang == "en":
-        return "good" if mood is Mood.UP and _OWN.search(plain(heard.transcript)) else "talk"
-    if mood is Mood.LOW:
-        return "bad" if kind == "bad" else "talk"
-    if mood in (Mood.HOT, Mood.AFRAID, Mood.ICK):
-        return "talk" if kind == "good" else "bad"
-    if mood is Mood.UP:
-        return "talk" if kind == "bad" else kind
-    # With neither words nor voice to back it, the reading alone is too weak to be glad or sorry on.
-    return "talk"
+    weighed = dict(shares)
+    for odds in (_ODDS.get(mood, {}), _WORD_ODDS.get(valence, {})):
+        for kind in weighed:
+            weighed[kind] *= odds.get(kind, 1.0) * (odds.get("hard", 1.0) if kind in HARD else 1.0)
+    whole = sum(weighed.values())
+    hard = sum(share for kind, share in weighed.items() if kind in HARD)
+    if weighed["good"] >= SURE * whole:
+        return "good"
+    if hard < SURE * whole:
+        return "talk"
+    likeliest = max(HARD, key=lambda kind: weighed.get(kind, 0.0))
+    return likeliest if weighed.get(likeliest, 0.0) >= _SPLIT * whole else "bad"
+
+
+def is_certain(shares: Mapping[str, float]) -> bool:
+    """Whether a hard moment was read so surely that it needs no sign in voice or words."""
+    return sum(shares[kind] for kind in HARD) >= CERTAIN * sum(shares.values())
+
+
+def fits(kind: str, shares: Mapping[str, float], mood: Mood) -> bool:
+    """Whether a situation of this kind can be what was told.
+
+    Patterns see words only: "the museum lent my drawing", glad, is no debt. Where the voice does
+    not bear a situation out, the reading may rule it out.
+
+    Args:
+        kind: Of the situation that matched.
+        shares: As in `tune`.
+        mood: Of the voice.
+    """
+    told = tune(shares, mood, 0)
+    return told != "good" if kind in _HEAVY else told not in HARD
+
+
+def is_doubtful(kind: str, mood: Mood) -> bool:
+    """Whether the voice speaks against a situation of this kind."""
+    if kind == "good":
+        return mood in (Mood.LOW, Mood.HOT, Mood.AFRAID, Mood.ICK)
+    return kind in _HEAVY and mood is Mood.UP
 
 
 _PHRASES = patterns("cues")
+_ANYONE = re.compile(r"\bhow do (?:you|i|we) (?=spell|say|pronounce|clean|boil|remove|get rid)")
 
 
 def is_long(text: str, lang: Lang) -> bool:
@@ -261,7 +315,7 @@ def is_long(text: str, lang: Lang) -> bool:
 
 def is_fact_question(text: str, lang: Lang) -> bool:
     """Whether the words ask about the world, and about nobody in this conversation."""
-    words = plain(text)
+    words = _ANYONE.sub("how do people", plain(text))
     return bool(_PHRASES["question"][lang].search(words)) and not _PHRASES["people"][lang].search(
         words
     )

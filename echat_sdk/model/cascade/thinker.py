@@ -1,21 +1,23 @@
 """The thinker: from what was heard and what is remembered to a thought and a checked answer.
 
 Most answers are written ones, chosen by words and voice and made with the person's own words
-(`bank`, `strategy`); the small model reads what fits no written situation and answers questions of
-fact (`prompt`). Every answer passes the checks before its first word is given out, so nothing given
-out is taken back.
+(`bank`, `strategy`); what fits none is read with the small model's help (`moment`), which also
+answers questions of fact (`prompt`). Every answer passes the checks before its first word is given
+out, so nothing given out is taken back.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.model.cascade import bank, care, prompt, recall, strategy
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
+from echat_sdk.model.cascade.moment import HARD, MomentReader
 from echat_sdk.model.cascade.strategy import Moment, Mood
 from echat_sdk.model.cascade.words import plain, sentence, valence
 from echat_sdk.model.think import Think, render
@@ -27,10 +29,14 @@ from echat_sdk.turn import (
     ThinkDelta,
     ThinkStyle,
     Thought,
+    Turn,
 )
 
 SURE = -0.12
 """A fact is told if its mean log-probability is at least this; below, the agent is not sure."""
+
+Reading = Callable[[], Mapping[str, float]]
+"""Gives what `MomentReader` reads in the words, when first asked."""
 
 _THOUGHT_PIECE = 24  # characters of the thought in one delta
 
@@ -43,13 +49,13 @@ class Answer:
         name: The situation or move that it comes from.
         emotion: How it is spoken.
         texts: The answer first, then what to say instead if a check finds a fault in it.
-        is_care: A fixed caring reply.
+        is_fixed: Said as it stands: a caring reply, or the last answer once more.
     """
 
     name: str
     emotion: ReplyEmotion
     texts: Sequence[str]
-    is_care: bool = False
+    is_fixed: bool = False
 
 
 class Thinker:
@@ -61,6 +67,7 @@ class Thinker:
 
     def __init__(self, generator: TextGenerator) -> None:
         self._generator = generator
+        self._read_moment = MomentReader(generator)
 
     def reply(
         self, heard: Heard, recollection: Recollection, *, think: ThinkStyle
@@ -90,20 +97,24 @@ class Thinker:
         """
         for each in _LANGS:
             bank.find("", each)
-        for head in (prompt.reading_head(lang), prompt.fact_head(lang)):
+        for head in (prompt.moment_head(), prompt.fact_head(lang)):
             self._generator.complete(prompt.question("."), static=head, sampling=_ONE_TOKEN)
 
     def answer(self, heard: Heard, recollection: Recollection) -> Answer:
         """What to say and how, before the checks."""
         words, lang, mood = heard.transcript, heard.lang, strategy.mood_of(heard.cues)
+        read = cache(partial(self._read_moment, words))  # it takes the model; once is enough
+        value = valence(words, lang)
         if danger := care.danger_in(words, lang):
             text = care.caring_reply(danger, lang)
-            return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_care=True)
+            return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_fixed=True)
         match = bank.find(words, lang, follows=bool(recollection.turns))
         if match and match.situation.rank < bank.ACT:
             # "Is it odd to talk to plants?" is no account of gardening.
             chats = match.situation.kind == "talk" and strategy.is_question(words, lang)
             match = None if chats or strategy.is_fact_question(words, lang) else match
+        if match and match.situation.rank < bank.ACT and not _bears_out(match, mood, value, read):
+            match = None
         is_news = match is not None and (
             match.situation.rank < bank.ACT or match.situation.kind == "bye"
         )
@@ -116,6 +127,8 @@ class Thinker:
             kind = match.situation.kind if match else "talk"
             mood = Mood.LOW if mood is Mood.PLAIN and kind in ("loss", "bad", "wrong") else mood
             return Answer("long", Moment(kind, mood).reply_emotion, _lines("long", mood, lang))
+        if match is not None and match.situation.name == "repeat" and recollection.turns:
+            return _once_more(recollection.turns[-1], _lines("repeat", mood, lang))
         if match is not None:
             moment = strategy.moment_of(match, heard, kind_before(recollection, lang))
             texts = strategy.answers(match, moment, lang)
@@ -126,7 +139,7 @@ class Thinker:
             return self._from_knowledge(heard, mood)
         if strategy.is_question(words, lang):
             return Answer("asked", Moment("talk", mood).reply_emotion, _lines("asked", mood, lang))
-        return self._open(heard, mood)
+        return _open(heard, mood, recollection, read)
 
     def _from_memory(self, heard: Heard, recollection: Recollection, mood: Mood) -> Answer:
         emotion = Moment("talk", mood).reply_emotion
@@ -151,20 +164,8 @@ class Thinker:
         is_whole = text.endswith((".", "!", "。", "！"))
         return Answer("fact", emotion, [text, *unsure] if honest and is_whole else unsure)
 
-    def _open(self, heard: Heard, mood: Mood) -> Answer:
-        (completion,) = self._generator.complete(
-            prompt.question(heard.transcript),
-            static=prompt.reading_head(heard.lang),
-            sampling=prompt.READING,
-        )
-        reading = prompt.read(completion.text, heard.transcript)
-        read_kind = reading.kind if reading else "talk"
-        kind = strategy.tune(read_kind, mood, valence(heard.transcript, heard.lang), heard)
-        moment, texts = strategy.open_answers(heard, kind, reading.topic if reading else "")
-        return Answer(f"open-{kind}", moment.reply_emotion, texts)
-
     def _checked(self, answer: Answer, heard: Heard, recollection: Recollection) -> str:
-        if answer.is_care:
+        if answer.is_fixed:
             return answer.texts[0]
         earlier = tuple(turn.reply for turn in recollection.turns)
         known = (*recollection.facts, *(turn.transcript for turn in recollection.turns))
@@ -190,7 +191,7 @@ class Thinker:
 
 
 _LANGS: tuple[Lang, ...] = ("en", "zh")
-_ONE_TOKEN = prompt.READING.model_copy(update={"max_tokens": 1})
+_ONE_TOKEN = prompt.ANSWERING.model_copy(update={"max_tokens": 1})
 
 
 def kind_before(recollection: Recollection, lang: Lang) -> str:
@@ -202,6 +203,40 @@ def kind_before(recollection: Recollection, lang: Lang) -> str:
         if match is None and (value := valence(turn.transcript, turn.lang)):
             return "good" if value > 0 else "bad"
     return ""
+
+
+def _bears_out(match: bank.Match, mood: Mood, value: int, read: Reading) -> bool:
+    """Whether the voice, the words, or else the reading let a situation be what was told."""
+    kind = match.situation.kind
+    # The form of a sentence ("I used to ...") says little of what it means to somebody.
+    if kind == "talk" and match.situation.rank < bank.FORM:
+        return strategy.fits(kind, read(), mood)
+    if not strategy.is_doubtful(kind, mood) or (kind != "good" and value < 0):
+        return True  # "I lost my job!" is no good news, however bright
+    return strategy.fits(kind, read(), mood)
+
+
+def _open(heard: Heard, mood: Mood, recollection: Recollection, read: Reading) -> Answer:
+    value = valence(heard.transcript, heard.lang)
+    kind = strategy.tune(read(), mood, value)
+    perhaps = kind in HARD and mood is Mood.PLAIN and value == 0
+    if perhaps and not strategy.is_certain(read()):
+        return Answer("open-perhaps", ReplyEmotion.COMFORTING, _lines("perhaps", mood, heard.lang))
+    goes_on = kind == "talk" and mood is Mood.PLAIN and bool(recollection.turns)
+    if goes_on and strategy.is_fragment(heard.transcript, heard.lang):
+        before = kind_before(recollection, heard.lang) or "talk"
+        return Answer("more", Moment(before, mood).reply_emotion, strategy.more(before, heard.lang))
+    moment, texts = strategy.open_answers(heard, kind, mood)
+    return Answer(f"open-{kind}", moment.reply_emotion, texts)
+
+
+def _once_more(turn: Turn, templates: Sequence[str]) -> Answer:
+    """The answer of the last turn again, behind a few words that say so."""
+    heads = [template.partition("{")[0] for template in templates]
+    reply = turn.reply
+    for head in heads:
+        reply = reply.removeprefix(head)
+    return Answer("repeat", turn.reply_emotion, [f"{head}{reply}" for head in heads], is_fixed=True)
 
 
 def _follows_care(recollection: Recollection) -> bool:

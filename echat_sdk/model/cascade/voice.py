@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -15,6 +17,7 @@ from echat_sdk.errors import UnsupportedError
 from echat_sdk.model.cascade.clauses import ClauseSplitter
 from echat_sdk.model.cascade.hibari_voice import HibariVoice
 from echat_sdk.model.cascade.kokoro import KokoroVoice
+from echat_sdk.model.cascade.mandarin import mandarin_sounds
 from echat_sdk.model.cascade.prosody import PROSODY, Prosody, tilt_wave
 from echat_sdk.model.cascade.spoken_text import spoken_text
 from echat_sdk.turn import Lang, SpeechDelta
@@ -74,6 +77,7 @@ class Voice:
         self._threads = threads
         self._hibari = HibariVoice(threads=threads)
         self._kokoro: KokoroVoice | None = None
+        self._opening = Lock()
 
     def voices(self) -> tuple[VoiceInfo, ...]:
         """The voices that can speak now; the first of a language is its default."""
@@ -82,9 +86,18 @@ class Voice:
     def warm(self, lang: Lang) -> None:
         """Load what a language's default voice needs, so that its first words come at once.
 
+        It may be called in one thread while another speaks.
+
         Raises:
             UnsupportedError: no voice for the language.
+            ModelMissingError: a package or file that the voice needs is missing.
         """
+        if self._find(lang, None).engine == "kokoro" and self._kokoro_file:
+            # The dictionaries are read while ONNX Runtime prepares the networks.
+            with ThreadPoolExecutor(1, thread_name_prefix="echat-words") as other:
+                words = other.submit(mandarin_sounds, "好")
+                self._open_kokoro(self._kokoro_file)
+                words.result()
         for _ in self.say("好。" if lang == "zh" else "Yes.", lang=lang):
             pass
 
@@ -132,8 +145,12 @@ class Voice:
         if info.engine == "hibari":
             return self._hibari.speak(words, prosody)
         assert self._kokoro_file is not None, "voices() offers no Kokoro voice without its file"
-        self._kokoro = self._kokoro or KokoroVoice(self._kokoro_file, threads=self._threads)
-        return self._kokoro.speak(words, prosody, voice=info.name)
+        return self._open_kokoro(self._kokoro_file).speak(words, prosody, voice=info.name)
+
+    def _open_kokoro(self, file: Path) -> KokoroVoice:
+        with self._opening:
+            self._kokoro = self._kokoro or KokoroVoice(file, threads=self._threads)
+            return self._kokoro
 
     def _find(self, lang: Lang, name: str | None) -> VoiceInfo:
         ours = [v for v in self.voices() if v.lang == lang]

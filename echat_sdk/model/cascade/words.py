@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
@@ -64,7 +64,8 @@ _EN_LEAD = re.compile(
     re.IGNORECASE,
 )
 _ZH_LEAD = re.compile(
-    r"^(?:嗯|呃|啊|哎呀?|唉|那个|就是|其实|然后|但是|可是|因为|所以|今天|我觉得|我跟你说|你知道吗)+"
+    r"^(?:(?:嗯|呃|啊|哎呀?|唉|那个|就是|其实|然后|但是|可是|因为|所以|今天|我觉得|我跟你说|你知道吗)"
+    r"[\s,，]*)+"
 )
 _TO_LISTENER = re.compile(r"\b(?:you|your|yours|yourself|you're|you've|you'll|u)\b", re.IGNORECASE)
 
@@ -92,10 +93,68 @@ def is_chinese(text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """The text as patterns see it: NFKC, lower case, straight apostrophes, no other punctuation."""
-    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'").replace("‘", "'")
+    """The text as patterns see it; what is kept and shown stays as it was said.
+
+    NFKC, lower case, straight apostrophes, no other punctuation, simplified characters: Whisper
+    writes Chinese in either script.
+    """
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    text = text.replace("’", "'").replace("‘", "'").translate(_SIMPLIFIED)
     text = re.sub(r"[^\w\s']|_", " ", text)
     return " ".join(text.split())
+
+
+# Frequent characters only; one character stands for one, whatever word it is in.
+_SIMPLIFIED = str.maketrans(*lexicon("traditional"), *lexicon("simplified"))
+
+
+def smooth(text: str, lang: Lang) -> str:
+    """The plain text without hesitations and stutters, and with slurred forms written out.
+
+    Idempotent; text of hesitations alone stays as it is.
+    """
+    words = plain(text)
+    if lang == "en":
+        words = " ".join(_SLURRED.get(word, word) for word in words.split())
+    for noise, instead in _NOISE[lang]:
+        words = noise.sub(instead, words)
+    return " ".join(words.split()) or plain(text)
+
+
+def without_lead(words: str, lang: Lang) -> str:
+    """Smooth words without "well", "to be honest" and the like at their head."""
+    return _LEAD[lang].sub("", words).strip() or words
+
+
+_SLURRED = {row.partition(" ")[0]: row.partition(" ")[2] for row in lexicon("slurred_en")}
+_NOISE: Mapping[Lang, Sequence[tuple[re.Pattern[str], str]]] = {
+    "en": (
+        (re.compile(r"\b(?:u+h+m*|u+m+|e+r+m*)\b(?! huh)"), " "),
+        # "Do you know what?" asks; "she is, you know, ill" does not.
+        (
+            re.compile(
+                r"(?<!do )(?<!did )(?<!if )\byou know\b(?=.)"
+                r"(?! (?:what|how|that|who|where|why|when|me|my|i|the|a|an|any\w*|if|about|it)\b)"
+            ),
+            " ",
+        ),
+        (re.compile(r"\b(\w+)(?: \1\b)+"), r"\1"),
+    ),
+    "zh": (
+        (re.compile(r"(?:^|(?<= ))(?:[嗯呃额噢]+ *)+(?=[^嗯呃额噢 ])"), ""),
+        (re.compile(r"(我|那个|就是|这个)(?: ?\1)+"), r"\1"),
+    ),
+}
+_LEAD: Mapping[Lang, re.Pattern[str]] = {
+    "en": re.compile(
+        r"^(?:(?:well|so|oh|okay|ok|yeah|and|but|i mean|honestly|actually|basically|anyway|look|"
+        r"hey|right|to be honest|by the way|you know|no|yes) (?=\w+ \w))+"
+    ),
+    "zh": re.compile(
+        r"^(?:(?:那个|就是说?|怎么说呢|其实|然后|说实话|哎呀?|唉|啊|诶|哦|对了|跟你说|你知道吗|"
+        r"但是?|可是?|而且|所以|不过)(?: |(?=..)))+"
+    ),
+}
 
 
 def content_words(text: str, lang: Lang) -> list[str]:
@@ -161,7 +220,8 @@ def flip(text: str, lang: Lang) -> str:
 def clauses(text: str, lang: Lang) -> list[str]:
     """The text cut at its punctuation, fillers at the head of a piece taken off."""
     lead = _ZH_LEAD if lang == "zh" else _EN_LEAD
-    pieces = re.split(r"[.!?;:…。！？；：\n，]+|,\s+|\s+-+\s+|—", text)
+    comma = r",\s*" if lang == "zh" else r",\s+"  # in English "1,000" is one number
+    pieces = re.split(rf"[.!?;:…。！？；：\n，、]+|{comma}|\s+-+\s+|—", text)
     return [p for piece in pieces if (p := lead.sub("", piece.strip()).strip())]
 
 

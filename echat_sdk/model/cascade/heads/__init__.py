@@ -18,6 +18,12 @@ def voice_head(width: int) -> Path:
     return TEXT.with_name(f"voice-{width}.safetensors")
 
 
+def moment_head(vocabulary: int) -> Path | None:
+    """The head of moments for a language model with so many tokens; None if there is none."""
+    path = TEXT.with_name(f"moment-{vocabulary}.safetensors")
+    return path if path.is_file() else None
+
+
 def load_head(path: Path) -> dict[str, npt.NDArray[np.generic]]:
     """The tensors of a head.
 

@@ -18,6 +18,8 @@ LONGEST = 60  # Chinese characters that somebody listens to
 class Silent:
     """A generator that reads nothing, so that only written lines answer."""
 
+    vocabulary_size = 1
+
     def complete(self, messages: Any, **_: Any) -> list[Completion]:
         return [Completion("", 0.0)]
 

@@ -73,3 +73,8 @@ def test_the_first_clause_is_out_before_the_rest_is_written() -> None:
     assert splitter.push("y") == ["I am so sorry, "]
     assert splitter.push("ou must miss him.") == []
     assert splitter.flush() == ["you must miss him."]
+
+
+def test_a_western_mark_between_chinese_characters_ends_a_clause_too() -> None:
+    text = "慢慢说,我在听.你累吗?3:30见"
+    assert clauses(text, "zh") == ["慢慢说,", "我在听.", "你累吗?3:30见"]

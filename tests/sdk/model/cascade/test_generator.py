@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from echat_sdk.errors import CheckpointError, GenerationError, ModelMissingError
@@ -131,16 +132,18 @@ def test_a_prompt_beyond_the_context_is_refused(generator: TextGenerator) -> Non
         generator.stream(long)
     with pytest.raises(GenerationError, match="send less"):
         generator.complete(CHAT, static=long)
-    with pytest.raises(GenerationError, match="send less"):
-        generator.score(long, options=["a"])
 
 
-def test_the_likeliest_first_token_scores_best(generator: TextGenerator) -> None:
+def test_the_token_that_is_written_is_the_one_that_scores_best(generator: TextGenerator) -> None:
+    kept = generator.next_scores(CHAT, static=HEAD)
+    plain = generator.next_scores([*HEAD, *CHAT])
+    assert kept == pytest.approx(plain, abs=1e-3)
+    assert len(kept) >= generator.vocabulary_size > 0
     one = GREEDY.model_copy(update={"max_tokens": 1})
-    (best,) = generator.complete(HEAD, sampling=one)
-    scores = generator.score(HEAD, options=[best.text, "zz", "!"])
-    assert scores[0] == max(scores)
-    assert all(score < 0 for score in scores)
+    (written,) = generator.complete(CHAT, static=HEAD, sampling=one)
+    assert written.mean_logprob == pytest.approx(
+        kept.max() - np.log(np.exp(kept - kept.max()).sum()) - kept.max(), abs=1e-3
+    )
 
 
 def test_tokens_are_counted(generator: TextGenerator) -> None:
@@ -169,8 +172,6 @@ def test_a_real_model_answers_in_words_and_ends_its_turn(model: str) -> None:
     (answer,) = generator.complete(chat, sampling=GREEDY.model_copy(update={"max_tokens": 60}))
     assert "Paris" in answer.text
     assert generator.count_tokens(answer.text) < 60
-    paris, rome = generator.score(chat, options=["Paris", "Rome"])
-    assert paris > rome
 
 
 @pytest.mark.real

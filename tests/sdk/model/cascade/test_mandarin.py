@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echat_sdk.model.cascade.english import vocabulary
-from echat_sdk.model.cascade.mandarin import mandarin_sounds, syllable_sounds
+from echat_sdk.model.cascade.mandarin import _segmenter, mandarin_sounds, syllable_sounds
 from echat_sdk.model.cascade.mandarin_numbers import read_numbers
 
 
@@ -77,3 +77,19 @@ def test_latin_words_and_digits_in_chinese_are_spoken_too() -> None:
 @given(st.text(st.sampled_from("我你好。，abc 1５.%¥-/:😀é\n") | st.characters(), max_size=60))
 def test_any_text_gives_sounds_or_nothing(text: str) -> None:
     assert isinstance(mandarin_sounds(text), str)
+
+
+@pytest.mark.slow
+def test_words_are_found_where_jieba_itself_finds_them() -> None:
+    segmenter = _segmenter()
+    dictionary = type(segmenter)()
+    dictionary.FREQ, dictionary.total = dictionary.gen_pfdict(dictionary.get_dict_file())
+    dictionary.initialized = True
+    for text in (
+        "你愿意多跟我说说发生了什么事情吗",
+        "我们一家人要去海边玩",
+        "银行行长长大了",
+        "他叫汪小淘",
+    ):
+        assert list(segmenter.cut(text)) == list(dictionary.cut(text))
+    assert segmenter.total == dictionary.total

@@ -88,3 +88,9 @@ def test_telling_is_not_asking(text: str) -> None:
 
 def test_a_fact_is_turned_to_the_second_person() -> None:
     assert to_second_person("they are allergic to nuts", "en") == "you are allergic to nuts"
+
+
+def test_what_was_said_in_chinese_is_given_back_with_full_width_marks() -> None:
+    turns = (Turn("我的狗叫旺财,它三岁了!", lang="zh"),)
+    told = remembered("我刚才说了什么", Recollection(turns=turns), "zh")
+    assert as_answer(told, "zh") == "你说你的狗叫旺财，它三岁了。"

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion, VocalEvent
 from echat_sdk.model.cascade import bank, strategy
+from echat_sdk.model.cascade.checks import Reply, faults
+from echat_sdk.model.cascade.moment import HARD, KINDS, UNREAD
 from echat_sdk.model.cascade.strategy import Mood
 from echat_sdk.model.cascade.words import valence
 from echat_sdk.turn import Heard, Lang, Recollection
@@ -119,28 +123,79 @@ def test_plain_words_are_glad_or_bad(text: str, lang: Lang, expected: int) -> No
     assert valence(text, lang) == expected
 
 
+def shares(**known: float) -> dict[str, float]:
+    rest = (1 - sum(known.values())) / (len(KINDS) - len(known))
+    return {kind: known.get(kind, rest) for kind in KINDS}
+
+
 @pytest.mark.parametrize(
-    ("kind", "mood", "value", "expected"),
+    ("read", "mood", "value", "expected"),
     [
-        ("bad", Mood.UP, 1, "good"),
-        ("good", Mood.LOW, -1, "bad"),
-        ("good", Mood.LOW, 0, "talk"),
-        ("bad", Mood.LOW, 0, "bad"),
-        ("bad", Mood.UP, 0, "talk"),
-        ("good", Mood.PLAIN, 0, "talk"),
-        ("talk", Mood.ICK, 0, "bad"),
+        (shares(talk=0.9), Mood.PLAIN, 0, "talk"),
+        (shares(good=0.8), Mood.PLAIN, 0, "good"),
+        (shares(loss=0.8), Mood.PLAIN, 0, "loss"),
+        (shares(loss=0.4, bad=0.3), Mood.PLAIN, 0, "bad"),
+        (shares(loss=0.3, bad=0.3, wrong=0.3), Mood.PLAIN, 0, "bad"),
+        (shares(good=0.5, talk=0.4), Mood.PLAIN, 0, "talk"),
+        (shares(good=0.5, talk=0.4), Mood.UP, 0, "good"),
+        (shares(good=0.5, talk=0.4), Mood.PLAIN, 1, "good"),
+        (shares(bad=0.45, talk=0.5), Mood.LOW, 0, "bad"),
+        (shares(bad=0.6, talk=0.3), Mood.UP, 0, "talk"),
+        (shares(wrong=0.3, bad=0.3, talk=0.3), Mood.HOT, 0, "wrong"),
+        (UNREAD, Mood.PLAIN, 0, "talk"),
+        (UNREAD, Mood.PLAIN, -1, "bad"),
+        (UNREAD, Mood.UP, 0, "good"),
+        (UNREAD, Mood.LOW, 0, "talk"),
     ],
 )
-def test_words_overrule_the_reading_and_the_voice_tempers_it(
-    kind: str, mood: Mood, value: int, expected: str
+def test_voice_and_words_weigh_what_was_read_and_only_what_is_sure_counts(
+    read: dict[str, float], mood: Mood, value: int, expected: str
 ) -> None:
-    assert strategy.tune(kind, mood, value, heard("我买了椅子。", lang="zh")) == expected
-    assert strategy.tune(kind, mood, value, heard("A chair.")) == (expected if value else "talk")
+    assert strategy.tune(read, mood, value) == expected
+
+
+@given(
+    st.lists(st.floats(0.01, 1), min_size=len(KINDS), max_size=len(KINDS)), st.sampled_from(Mood)
+)
+def test_a_glad_voice_never_makes_a_moment_harder_nor_a_low_one_gladder(
+    weights: list[float], mood: Mood
+) -> None:
+    read = {kind: weight / sum(weights) for kind, weight in zip(KINDS, weights, strict=True)}
+    if strategy.tune(read, Mood.PLAIN, 0) not in HARD:
+        assert strategy.tune(read, Mood.UP, 0) not in HARD
+    if strategy.tune(read, Mood.PLAIN, 0) != "good":
+        assert strategy.tune(read, Mood.LOW, 0) != "good"
+    assert strategy.tune(read, mood, 0) in KINDS
+
+
+def test_a_reading_rules_a_situation_out_only_where_the_voice_speaks_against_it() -> None:
+    assert strategy.is_doubtful("bad", Mood.UP)
+    assert strategy.is_doubtful("good", Mood.LOW)
+    assert not strategy.is_doubtful("good", Mood.UP)
+    assert not strategy.is_doubtful("talk", Mood.LOW)
+    assert not strategy.fits("bad", shares(good=0.8), Mood.UP)
+    assert strategy.fits("bad", shares(bad=0.8), Mood.UP)
+    assert strategy.fits("good", shares(good=0.9), Mood.LOW)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mood", list(Mood))
+def test_every_open_answer_passes_the_checks(lang: Lang, kind: str, mood: Mood) -> None:
+    text = "I polished the medals." if lang == "en" else "我在擦勋章。"
+    moment, texts = strategy.open_answers(heard(text, lang=lang), kind, mood)
+    assert texts
+    assert moment.mood is mood
+    for reply in texts:
+        assert faults(Reply(reply, lang, heard=text)) == []
+        assert reply.count("?") + reply.count("？") <= 2
 
 
 def test_an_open_answer_uses_the_persons_words_in_the_right_person() -> None:
-    _, texts = strategy.open_answers(heard("My tent blew into the lake.", "sad"), "bad", "my tent")
-    assert all("your tent blew into the lake" in text.lower() for text in texts)
+    _, texts = strategy.open_answers(heard("My tent blew into the lake."), "bad", Mood.LOW)
+    assert any("your tent blew into the lake" in text.lower() for text in texts)
+    _, texts = strategy.open_answers(heard("我在擦勋章。", lang="zh"), "talk", Mood.PLAIN)
+    assert any("你在擦勋章" in text for text in texts)
 
 
 @pytest.mark.parametrize(

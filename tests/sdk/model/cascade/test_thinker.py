@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion
 from echat_sdk.model.cascade.care import was_caring
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import Completion, TextGenerator
+from echat_sdk.model.cascade.moment import KINDS
 from echat_sdk.model.cascade.thinker import Thinker
 from echat_sdk.model.think import parse
 from echat_sdk.turn import (
@@ -30,6 +32,8 @@ class Scripted:
     def __init__(self, text: str = "", mean_logprob: float = 0.0) -> None:
         self.completion = Completion(text, mean_logprob)
         self.asked: list[str] = []
+
+    vocabulary_size = 0  # no head was trained for it: moments stay unread
 
     def complete(self, messages: Any, **_: Any) -> list[Completion]:
         self.asked.append(messages[-1].text)
@@ -121,11 +125,11 @@ def test_a_question_is_no_account_of_what_it_names(text: str) -> None:
     assert "way to spend time" not in reply
 
 
-def test_what_fits_no_situation_is_answered_with_the_persons_own_words() -> None:
-    what = heard("My tent blew into the lake.", "sad")
-    _, emotion, text = say(what, model="loss: my tent")
-    assert "your tent" in text.lower()
-    assert emotion is ReplyEmotion.COMFORTING
+def test_what_fits_no_situation_shares_the_gladness_of_the_voice() -> None:
+    what = heard("I polished the medals.", "happy")
+    _, emotion, text = say(what)
+    assert re.search("glad|lovely|wonderful|joy|beaming", text)
+    assert emotion is ReplyEmotion.HAPPY
 
 
 def test_a_model_that_writes_nonsense_changes_little() -> None:
@@ -164,6 +168,68 @@ def test_the_turn_before_says_what_a_short_sentence_means() -> None:
     after_joy = Recollection(turns=(Turn("I got the job!", reply="Lovely!"),))
     what = heard("It was yesterday.")
     assert say(what, after_loss)[2] != say(what, after_joy)[2]
+
+
+@pytest.mark.parametrize(
+    ("again", "lang", "said"),
+    [
+        ("Sorry, can you say that again?", "en", "I said: What was Rex like?"),
+        ("你刚才说什么？", "zh", "我刚才说：What was Rex like?"),
+    ],
+)
+def test_asked_to_say_it_again_it_says_the_last_answer_again(
+    again: str, lang: Lang, said: str
+) -> None:
+    last = Turn("My dog died.", reply="What was Rex like?", reply_emotion=ReplyEmotion.SAD)
+    _, emotion, text = say(heard(again, lang=lang), Recollection(turns=(last,)))
+    assert (text, emotion) == (said, ReplyEmotion.SAD)
+    once_more = Turn(again, reply=text, reply_emotion=emotion)
+    assert say(heard(again, lang=lang), Recollection(turns=(last, once_more)))[2] == said
+
+
+def test_a_fragment_goes_on_with_what_was_told_before() -> None:
+    after_loss = Recollection(turns=(Turn("My dog died.", reply="Oh no."),))
+    after_joy = Recollection(turns=(Turn("I got the job!", reply="Lovely!"),))
+    subject, _ = thinker()
+    what = heard("The one on Mill Road.")
+    assert subject.answer(what, after_loss).name == "more"
+    assert subject.answer(what, after_loss).texts != subject.answer(what, after_joy).texts
+    assert subject.answer(what, Recollection()).name == "open-talk"
+    assert subject.answer(heard("I polish medals."), after_loss).name == "open-talk"
+
+
+def test_what_continues_plain_talk_is_answered_by_the_voice() -> None:
+    before = Recollection(turns=(Turn("I made soup.", reply="Nice."),))
+    voices = ("", "sad", "anger", "fear")
+    assert len({say(heard("It was yesterday.", voice), before)[2] for voice in voices}) == 4
+
+
+def test_the_form_of_a_sentence_yields_to_what_is_read_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, _ = thinker()
+    what, read = heard("I walk to the office."), dict.fromkeys(KINDS, 0.0)
+    for kind, name in (("talk", "form-habit"), ("lonely", "open-lonely")):
+        monkeypatch.setattr(subject, "_read_moment", lambda _, kind=kind: {**read, kind: 1.0})
+        assert subject.answer(what, Recollection()).name == name
+
+
+def test_in_plain_words_and_voice_a_sorrow_that_is_only_perhaps_there_is_asked_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, _ = thinker()
+    read = dict.fromkeys(KINDS, 0.0)
+    for share, name in ((0.7, "open-perhaps"), (0.9, "open-bad")):
+        shares = {**read, "bad": share, "talk": 1 - share}
+        monkeypatch.setattr(subject, "_read_moment", lambda _, shares=shares: shares)
+        assert subject.answer(heard("The shoes got wet."), Recollection()).name == name
+    shares = {**read, "bad": 0.7, "talk": 0.3}
+    monkeypatch.setattr(subject, "_read_moment", lambda _: shares)
+    assert subject.answer(heard("The shoes got wet.", "sad"), Recollection()).name == "open-bad"
+
+
+def test_a_bright_voice_does_not_make_bad_news_good() -> None:
+    assert thinker()[0].answer(heard("I lost my job!", "happy"), Recollection()).name == "lost-job"
 
 
 HOSTILE = st.lists(
