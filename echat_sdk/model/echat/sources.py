@@ -99,6 +99,8 @@ def unpickled(*files: Path, allow: bool) -> Iterator[list[Paths]]:
         CheckpointError: no consent, damaged, or a file asks for more than tensors.
     """
     names = ", ".join(file.name for file in files)
+    for file in files:
+        _refuse_foreign(file)
     if not allow:
         raise CheckpointError(
             f"{names}: a pickle, which can run programs when it is opened. If you trust where it "
@@ -110,6 +112,21 @@ def unpickled(*files: Path, allow: bool) -> Iterator[list[Paths]]:
             names, {f.resolve(): t for f, t in zip(files, targets, strict=True)}, Path(scratch)
         )
         yield [_read_paths(target) for target in targets]
+
+
+def _refuse_foreign(file: Path) -> None:
+    """Refuse what torch never wrote, before anybody is asked to trust it."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(4)
+    except OSError as error:
+        raise CheckpointError(f"{file.name} cannot be read: {error.strerror}") from error
+    if not head.startswith((b"PK", b"\x80")):
+        what = "empty" if not head else "not a checkpoint"
+        raise CheckpointError(
+            f"{file.name} is {what}; expected a .pt that torch wrote, a .safetensors, a DeepSpeed "
+            "folder, or a CosyVoice tar"
+        )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -16,12 +16,13 @@ from torch import Tensor
 from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Hertz, Waveform, to_float
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import UnsupportedError
-from echat_sdk.model.echat.conversations import Conversations
+from echat_sdk.model.echat.conversations import Conversation, Conversations
 from echat_sdk.model.echat.decoding import Decoding, Phase, Token
 from echat_sdk.model.echat.engine import Engine, Prompt, Stream
 from echat_sdk.model.echat.features import N_FFT, LogMel
 from echat_sdk.model.echat.guards import MAX_TOKENS
-from echat_sdk.model.echat.layout import Mode, PastTurn, Template
+from echat_sdk.model.echat.kv import ParkedKV
+from echat_sdk.model.echat.layout import Layout, Mode, PastTurn, Template
 from echat_sdk.model.echat.sampling import PRESETS, Preset, Sampler
 from echat_sdk.model.echat.speaking import Letters, Speaker, lang_of
 from echat_sdk.model.echat.tasks import Dimension, Task, Understanding, parse
@@ -75,6 +76,8 @@ class EChatModel:
         seed: Makes answers repeatable; None draws a new one for each.
         greedy: Take the likeliest token always, instead of upstream's presets.
         max_tokens: Text and speech of one answer together.
+        is_speech: Whether anybody speaks in an utterance, so that no words are heard in noise; None
+            asks Silero's detector.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class EChatModel:
         seed: int | None = None,
         greedy: bool = False,
         max_tokens: int = MAX_TOKENS,
+        is_speech: Callable[[Waveform], bool] | None = None,
     ) -> None:
         self.name = name
         self.engine = engine
@@ -102,6 +106,8 @@ class EChatModel:
         self.infer = infer
         self._voice = voice
         self._voices: dict[str, VoicePrompt] = {}
+        self._heads: dict[tuple[int, ...], ParkedKV] = {}  # one for each mode
+        self.is_speech = is_speech or has_speech
         self._seed = seed
         self._greedy = greedy
         self.max_tokens = max_tokens
@@ -173,6 +179,15 @@ class EChatModel:
         voice = self._voices[wanted]
         return Speaker(self._token2wav, voice, self.vocab, text=text, seed=self._seed or 0)
 
+    def begun(self, conversation: Conversation, layout: Layout) -> Conversation:
+        """The conversation with at least its system prompt read; that is done once a mode."""
+        ids = layout.ids[: layout.system_end]
+        if conversation.kv is not None or not ids:
+            return conversation
+        if ids not in self._heads:
+            self._heads[ids] = self.engine.read(Prompt(ids))
+        return replace(conversation, read=ids, kv=self._heads[ids])
+
     @torch.inference_mode()
     def embeddings(self, samples: Waveform) -> Tensor:
         """Audio embeddings of an utterance. Shape [N, H]."""
@@ -237,7 +252,8 @@ class EChatHearing:
             max_tokens=model.max_tokens,
             penalises=sampler.sampling.repetition_penalty != 1,
         )
-        return model.engine.start(Prompt(layout.ids, embeds), decoding, sampler)
+        prompt, kv = model.begun(Conversation(), layout).prompt(layout, embeds)
+        return model.engine.start(prompt, decoding, sampler, past=kv)
 
     def _text(self, tokens: Sequence[Token]) -> str:
         text = self._model.vocab.text_of([token.id for token in tokens])
@@ -284,8 +300,8 @@ class EChatHearing:
 
     @property
     def _is_sound(self) -> bool:
-        samples = sum(map(len, self._frames))
-        return samples >= N_FFT and any(np.any(frame) for frame in self._frames)
+        long_enough = sum(map(len, self._frames)) >= N_FFT
+        return long_enough and self._model.is_speech(np.concatenate(self._frames))
 
     def _sound(self) -> Tensor:
         if self._embeds is None:
@@ -324,7 +340,7 @@ class _Answer:
         layout = model.template.prompt(
             mode, audio=audio, prompt=prompt_ids, history=self._past.turns
         )
-        prompt, kv = self._past.prompt(layout, self._embeds)
+        prompt, kv = model.begun(self._past, layout).prompt(layout, self._embeds)
         sampler = model.sampler(preset)
         decoding = Decoding.of(
             model.vocab,
@@ -403,3 +419,10 @@ class _Answer:
         if abilities.interleaves:
             return (Mode.S2S_STREAM_THINK if thinks else Mode.S2S_STREAM), "s2s"
         return (Mode.S2S_THINK if thinks else Mode.S2S), "s2s"
+
+
+def has_speech(samples: Waveform) -> bool:
+    """Whether anybody speaks. Samples are int16, 16 kHz."""
+    from echat_sdk.model.cascade.activity import analyse
+
+    return bool(analyse(to_float(samples)).spans)

@@ -13,17 +13,20 @@ import torch.nn.functional as F
 from transformers import Qwen2Config, Qwen2ForCausalLM, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from echat_sdk.cues import Cues
 from echat_sdk.errors import CheckpointError, ConfigError, ModelMissingError
 from echat_sdk.model.cascade import encoder as cascade
 from echat_sdk.model.echat.assemble import assemble, encoder_of_ct2, llm_of_gguf
 from echat_sdk.model.echat.directory import Card, load
 from echat_sdk.model.echat.encoder import Encoder, sinusoids
 from echat_sdk.model.echat.features import LogMel
+from echat_sdk.model.echat.loading import open_model
 from echat_sdk.model.echat.processing import EChatProcessor
 from echat_sdk.model.echat.prompt import SYSTEM_PROMPTS, System
 from echat_sdk.model.echat.tokenizer import qwen_gguf, read_tokenizer
 from echat_sdk.model.echat.vocab import IM_END, IM_START
 from echat_sdk.model.zoo import locate
+from echat_sdk.turn import Recollection, TextDelta, Turn
 
 AUDIO = Path(__file__).parents[4] / "examples" / "audio" / "sad.wav"
 
@@ -187,6 +190,24 @@ def test_nano_init_answers_a_question_in_text(tmp_path: Path) -> None:
         heard, lengths = model.hear(*LogMel()(torch.from_numpy(wave)[None]))
     assert heard.shape == (1, int(lengths[0]), 896)
     assert heard.isfinite().all()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_nano_init_holds_a_typed_conversation_in_eight_bits(tmp_path: Path) -> None:
+    assemble("nano-init", tmp_path / "nano")
+    model = open_model(tmp_path / "nano", name="nano", seed=0)
+    past: tuple[Turn, ...] = ()
+    for words, expected in (
+        ("What is the capital of France?", "Paris"),
+        ("And of Italy?", "Rome"),
+    ):
+        deltas = model.read(words, Cues()).reply(Recollection(turns=past, key="k"))
+        reply = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+        assert expected in reply
+        past = (*past, Turn(words, reply=reply))
+    assert model.conversations.nbytes > 0
 
 
 @pytest.mark.real

@@ -175,7 +175,7 @@ def test_shards_of_zero_stage_three_are_told_apart(
             save_file({"0": torch.zeros(0)}, target, metadata=metadata)
 
     monkeypatch.setattr(sources, "_run_child", hollow)
-    (tmp_path / "mp_rank_00_model_states.pt").touch()
+    (tmp_path / "mp_rank_00_model_states.pt").write_bytes(b"PK")
     with pytest.raises(CheckpointError, match="zero_to_fp32"):
         convert(tmp_path, tmp_path / "out", allow_pickle=True)
 

@@ -31,6 +31,7 @@ from echat_sdk.turn import (
 )
 
 CODES = 40
+CALM: dict[str, Any] = {"seed": 1, "max_tokens": 30, "is_speech": np.any}
 
 
 class Bytes:
@@ -99,6 +100,7 @@ def model(network: EChatForConditionalGeneration, voice: Token2Wav) -> EChatMode
         token2wav=voice,
         seed=1,
         max_tokens=30,
+        is_speech=np.any,
     )
 
 
@@ -177,7 +179,13 @@ def test_the_second_turn_reads_only_what_is_new(
     monkeypatch.setattr(model.engine, "start", counted)
     kept = list(second.reply(Recollection(turns=(turn,), key="k"), speak=False))
     fresh_model = EChatModel(
-        "tiny", Engine(model.engine.model), Bytes(), Abilities(think="tag"), seed=1, max_tokens=30
+        "tiny",
+        Engine(model.engine.model),
+        Bytes(),
+        Abilities(think="tag"),
+        seed=1,
+        max_tokens=30,
+        is_speech=np.any,
     )
     # The same turns, nothing of them read before.
     fresh_model.conversations.keep("k", _unread(model, "k", turn))
@@ -221,6 +229,19 @@ def test_another_turn_in_memory_is_believed_over_what_is_kept(model: EChatModel)
     assert found.kv is None
 
 
+def test_noise_is_not_heard_as_words(network: EChatForConditionalGeneration) -> None:
+    careful = EChatModel("tiny", Engine(network), Bytes(), Abilities(), seed=1)
+    (heard,) = utterance(careful).reply(Recollection())
+    assert isinstance(heard, Heard)
+    assert heard.transcript == ""
+
+
+def test_a_system_prompt_is_read_once(model: EChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(utterance(model).reply(Recollection(), speak=False))
+    monkeypatch.setattr(model.engine, "read", None)
+    assert words(list(utterance(model, seed=2).reply(Recollection(), speak=False)))
+
+
 def test_nobodys_conversation_is_not_kept(model: EChatModel) -> None:
     list(utterance(model).reply(Recollection(), speak=False))
     assert model.conversations.nbytes == 0
@@ -250,7 +271,7 @@ def test_a_text_is_spoken_in_a_voice_that_there_is(model: EChatModel) -> None:
 
 
 def test_without_a_voice_it_answers_in_writing(network: EChatForConditionalGeneration) -> None:
-    mute = EChatModel("tiny", Engine(network), Bytes(), Abilities(), seed=1, max_tokens=30)
+    mute = EChatModel("tiny", Engine(network), Bytes(), Abilities(), **CALM)
     deltas = list(utterance(mute).reply(Recollection()))
     assert words(deltas)
     assert not any(isinstance(d, SpeechDelta) for d in deltas)
@@ -260,7 +281,13 @@ def test_without_a_voice_it_answers_in_writing(network: EChatForConditionalGener
 
 def test_osum_understands_and_does_not_answer(network: EChatForConditionalGeneration) -> None:
     osum = EChatModel(
-        "osum", Engine(network), Bytes(), Abilities(chats=False), seed=1, max_tokens=30
+        "osum",
+        Engine(network),
+        Bytes(),
+        Abilities(chats=False),
+        seed=1,
+        max_tokens=30,
+        is_speech=np.any,
     )
     assert isinstance(osum.understand(utterance(osum), ["asr", "ser"]), str)
     with pytest.raises(UnsupportedError, match="does not answer"):
@@ -281,5 +308,6 @@ def test_a_cue_that_is_switched_off_is_unknown(network: EChatForConditionalGener
         infer=frozenset({"gender"}),
         seed=1,
         max_tokens=30,
+        is_speech=np.any,
     )
     assert utterance(private).heard().cues.emotion.why == "switched off"
