@@ -78,7 +78,7 @@ def run(
     *,
     threads: int,
     batches: tuple[int, ...] = (1, 8),
-    tokens: int = 12,
+    tokens: int = 20,
     repeats: int = 3,
     progress: Callable[[], None] = lambda: None,
 ) -> ModelBench:

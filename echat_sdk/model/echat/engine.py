@@ -177,13 +177,16 @@ class Engine:
             self._decode(list(self._running))
 
     def _admit(self) -> None:
-        """Fill free rows; one newcomer a step, so that no running answer stutters."""
+        """Fill free rows; one newcomer a step while others run, so that no answer stutters."""
+        is_idle = not self._running
         if self._new and len(self._running) == self.limits.rows:
             served = [job for job in self._running if self._may_give_way(job)]
             if served:
                 self._leave(max(served, key=lambda job: job.turns))
-        if self._new and len(self._running) < self.limits.rows:
+        while self._new and len(self._running) < self.limits.rows:
             self._enter(self._new.popleft())
+            if not is_idle:
+                break
         waiting = len(self._parked)
         while waiting and len(self._running) < self.limits.rows:
             waiting -= 1
