@@ -24,7 +24,7 @@ from rich.table import Column, Table
 
 from echat_sdk.cli.account import write_json
 from echat_sdk.errors import EChatError
-from echat_sdk.model import DEFAULT_MODEL, zoo
+from echat_sdk.model import DEFAULT_MODEL, checkpoint_folder, local_checkpoints, zoo
 from echat_sdk.model.cache import size_text
 
 app = typer.Typer(
@@ -63,6 +63,9 @@ def list_models(as_json: JsonOption = False) -> None:
             " ".join(card.tasks),
             _state(card),
         )
+    known = {card.name for card in zoo.cards()}
+    for name in (name for name in local_checkpoints() if name not in known):
+        table.add_row(name, "", "", "", "yes (made here)")
     console = Console(highlight=False)
     console.print(table)
     console.print(f"\nParts, pulled one by one if you like: {', '.join(zoo.PARTS)}")
@@ -92,7 +95,7 @@ def info(
     console.print(f"[bold]{card.name}[/]  {escape(card.summary)}")
     console.print(table)
     if not card.parts:
-        console.print("Loading it comes with a later release.")
+        console.print(f"With its released file at hand: echat models convert FILE {card.name}")
     for part in card.parts + card.voices:
         optional = "  (optional: --voices)" if part in card.voices else ""
         console.print(f"\n[bold]{part}[/]  {zoo.PARTS[part].licence}{optional}")
@@ -213,8 +216,10 @@ def _plain(console: Console) -> Callable[[zoo.Progress], None]:
 
 
 def _state(card: zoo.Card) -> str:
+    if checkpoint_folder(card.name):
+        return "yes"
     if not card.parts:
-        return "cannot be loaded yet"
+        return "to be converted"
     missing = [part for part in card.parts if not _is_here(part)]
     if not missing:
         return "yes"
@@ -234,5 +239,6 @@ def _size(size: int) -> str:
 
 
 def _card_json(card: zoo.Card) -> dict[str, Any]:
-    here = bool(card.parts) and all(_is_here(part) for part in card.parts)
-    return {**asdict(card), "can_be_loaded": bool(card.parts), "here": here}
+    converted = checkpoint_folder(card.name) is not None
+    here = converted or (bool(card.parts) and all(_is_here(part) for part in card.parts))
+    return {**asdict(card), "can_be_loaded": converted or bool(card.parts), "here": here}

@@ -70,3 +70,8 @@ def checkpoint_folder(name: str) -> Path | None:
     """Where a checkpoint of the end-to-end network lies; None for any other model's name."""
     places = (checkpoints_home() / name, Path(name).expanduser())
     return next((place for place in places if (place / "echat.json").is_file()), None)
+
+
+def local_checkpoints() -> list[str]:
+    """Names of the checkpoints that were converted or assembled here, sorted."""
+    return sorted(card.parent.name for card in checkpoints_home().glob("*/echat.json"))

@@ -311,7 +311,8 @@ def _parts_of(name: str, *, voices: bool = False) -> tuple[Part, ...]:
     if not model.parts:
         able = ", ".join(card.name for card in MODELS.values() if card.parts)
         raise UnsupportedError(
-            f"{name} is known, but this release cannot load it; {able} can be pulled"
+            f"{name} cannot be pulled yet. With its released file at hand, run: "
+            f"echat models convert FILE {name}. To be pulled: {able}"
         )
     return tuple(PARTS[part] for part in model.parts + (model.voices if voices else ()))
 

@@ -45,6 +45,18 @@ async def test_deltas_come_in_the_order_of_the_protocol_and_speech_before_the_te
     ]  # fmt: skip
 
 
+async def test_a_conversation_has_one_opaque_key_and_no_two_have_the_same() -> None:
+    models = [FakeModel(Line("one", ("1.",)), Line("two", ("2.",))) for _ in range(2)]
+    for model in models:
+        async with agent(model) as a:
+            await a.answer(SECOND)
+            await a.answer(SECOND)
+    keys = [{r.key for r in model.recollections} for model in models]
+    assert [len(k) for k in keys] == [1, 1]
+    assert keys[0] != keys[1]
+    assert "ada" not in keys[0].pop()
+
+
 async def test_timings_rise_and_count_from_the_end_of_the_utterance() -> None:
     ticks = iter(range(100))
     model = FakeModel(Line("hi", ("One.",)))

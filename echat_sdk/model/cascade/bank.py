@@ -110,7 +110,9 @@ def _best(words: str, lang: Lang, follows: bool) -> Match | None:
         if found is None:
             continue
         slots, length = found
-        if (score := situation.rank * 100 + length) > best_score:
+        # A death counts over the quiet house that it left behind.
+        grief = _GRIEF if situation.kind == "loss" else 0
+        if (score := situation.rank * 100 + length + grief) > best_score:
             best, best_score = Match(situation, slots), score
     return best
 
@@ -159,6 +161,7 @@ _DENIAL: Mapping[Lang, re.Pattern[str]] = {
         r"(?:真的?|被|把|都|太|再|那么|很|觉得|感到|让)*$"
     ),
 }
+_GRIEF = 8
 _PLEASANT = frozenset({"good", "talk"})
 ACT = 3
 """Rank from which a situation is an act of talk rather than something that happened."""

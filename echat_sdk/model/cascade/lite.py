@@ -274,7 +274,8 @@ def load_cascade(
     if name not in PARTS:
         zoo.card(name)  # an unknown name is told with the names that there are
         raise UnsupportedError(
-            f"{name} is known but cannot be run by this release; {', '.join(PARTS)} can"
+            f"{name} is not here. With its released file at hand, run: "
+            f"echat models convert FILE {name}. To be pulled: {', '.join(PARTS)}"
         )
     if voice:
         _check_voice(voice)

@@ -41,6 +41,13 @@ def test_a_released_file_becomes_a_checkpoint_of_its_name(converted: Path, home:
     assert (converted / "model.safetensors").is_file()
 
 
+def test_a_checkpoint_made_here_is_listed(
+    converted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["models", "list"]) == 0
+    assert "tiny" in capsys.readouterr().out
+
+
 def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     released = write_checkpoint(tmp_path / "infer.safetensors", "osum", small_config("osum"))
     assert cli.run(["models", "convert", str(released), "osum", "--json"]) == 0

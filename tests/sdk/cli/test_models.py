@@ -94,11 +94,13 @@ def test_list_tells_what_is_here(shelf: Path, run: CliRunner) -> None:
     assert "14.0 MB" in run.invoke(models.app, ["list"]).stdout
 
 
-def test_info_tells_files_and_licence_and_what_comes_later(shelf: Path, run: CliRunner) -> None:
+def test_info_tells_files_and_licence_and_what_must_be_converted(
+    shelf: Path, run: CliRunner
+) -> None:
     tiny = run.invoke(models.app, ["info", "tiny"]).stdout
     assert "model.bin" in tiny
     assert "MIT" in tiny
-    assert "later release" in run.invoke(models.app, ["info", "later"]).stdout
+    assert "models convert FILE later" in run.invoke(models.app, ["info", "later"]).stdout
     assert json.loads(run.invoke(models.app, ["info", "tiny", "--json"]).stdout)["tasks"] == ["asr"]
 
 
