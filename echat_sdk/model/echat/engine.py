@@ -208,7 +208,7 @@ class Engine:
             if job.length is None:
                 hidden = self._prefill(self._arena, row, start, job.prompt)
                 job.length = start + len(job.prompt.ids)
-                self._draw(job, hidden)
+                self._draw(job, self._scores([job], hidden[None])[0])
         except _FAULTS as error:
             job.fail(error)
             self._arena.clear(row)
@@ -237,30 +237,48 @@ class Engine:
 
     def _decode(self, jobs: list[_Job]) -> None:
         try:
-            hidden = self._forward(jobs)
+            scores = self._scores(jobs, self._forward(jobs))
         except _FAULTS:
             # Whose fault it was shows alone; the row of a step is overwritten by the next.
             for row, job in enumerate(jobs):
                 try:
-                    hidden = self._forward_alone(row, job)
+                    (alone,) = self._scores([job], self._forward_alone(row, job)[None])
                 except _FAULTS as error:
                     job.fail(error)
                 else:
-                    self._advance(job, hidden)
+                    self._advance(job, alone)
         else:
-            for job, each in zip(jobs, hidden, strict=True):
+            for job, each in zip(jobs, scores, strict=True):
                 self._advance(job, each)
         for job in [job for job in self._running if job.is_over]:
             self._leave(job)
 
-    def _advance(self, job: _Job, hidden: Tensor) -> None:
+    def _advance(self, job: _Job, scores: Tensor | None) -> None:
         assert job.length is not None, "a running job has read its prompt"
         job.length += 1
         job.turns += 1
         try:
-            self._draw(job, hidden)
+            self._draw(job, scores)
         except _FAULTS as error:
             job.fail(error)
+
+    def _scores(self, jobs: list[_Job], hidden: Tensor) -> list[Tensor | None]:
+        """Each job's scores over the head that it writes with; None where its token is forced.
+
+        A head is read from memory once for all rows that write with it.
+        """
+        scores: list[Tensor | None] = [None] * len(jobs)
+        heads = ((Head.TEXT, self.model.text_logits), (Head.SPEECH, self.model.speech_logits))
+        for head, score in heads:
+            rows = [
+                row
+                for row, job in enumerate(jobs)
+                if job.decoding.head is head and job.decoding.forced is None
+            ]
+            if rows:
+                for row, found in zip(rows, score(hidden[rows]).float(), strict=True):
+                    scores[row] = found
+        return scores
 
     def _forward(self, jobs: list[_Job]) -> Tensor:
         """The last hidden state of each row after its last token. Shape [B, H]."""
@@ -304,17 +322,16 @@ class Engine:
         last: Tensor = out.last_hidden_state[0, -1]
         return last
 
-    def _draw(self, job: _Job, hidden: Tensor) -> None:
+    def _draw(self, job: _Job, scores: Tensor | None) -> None:
         decoding = job.decoding
-        if decoding.forced is None:
-            speaks = decoding.head is Head.SPEECH
-            score = self.model.speech_logits if speaks else self.model.text_logits
-            logits = score(hidden).float()
-            drawn = job.sampler.draw(logits, decoding.rule())
-            token = drawn + self.model.config.vocab_size if speaks else drawn
-            probability = float((logits[drawn] - logits.logsumexp(-1)).exp())
-        else:
+        if scores is None:
+            assert decoding.forced is not None, "only a forced token needs no scores"
             token, probability = decoding.forced, 1.0
+        else:
+            drawn = job.sampler.draw(scores, decoding.rule())
+            speaks = decoding.head is Head.SPEECH
+            token = drawn + self.model.config.vocab_size if speaks else drawn
+            probability = float((scores[drawn] - scores.logsumexp(-1)).exp())
         assert job.length is not None, "a job draws after it has read its prompt"
         phase = decoding.phase
         job.decoding = decoding.after(token)
