@@ -2,13 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from echat_sdk.audio import AudioFrame, Hertz
+    from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
     from echat_sdk.cues import Cues, ReplyEmotion
     from echat_sdk.turn import Delta, Heard, LangChoice, Recollection, SpeechDelta, ThinkStyle, Turn
+
+
+@runtime_checkable
+class AudioIO(Protocol):
+    """Where sound comes from and goes to. Used from the event loop's thread.
+
+    Who plays keeps what is not heard yet: the device takes little at a time, so that an answer can
+    be stopped within a word.
+    """
+
+    @property
+    def output_rate(self) -> Hertz:
+        """Samples a second that `play` takes."""
+        ...
+
+    @property
+    def latency(self) -> Seconds:
+        """From when `play` returns until its last sample is heard, about."""
+        ...
+
+    def frames(self) -> AsyncIterator[AudioFrame]:
+        """What is heard, 20 ms at a time; ends when no more will come.
+
+        Frames that nobody takes are dropped, oldest first, once half a second of them waits.
+
+        Raises:
+            AudioDeviceError: the microphone was lost and did not come back.
+        """
+        ...
+
+    async def play(self, samples: Waveform) -> None:
+        """Give the next 20 ms or less to the speaker; returns once it has room for more.
+
+        Raises:
+            AudioDeviceError: the speaker was lost and did not come back.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Drop what was given but cannot be heard yet."""
+        ...
+
+    async def close(self) -> None:
+        """Release the devices; `frames` ends. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class VAD(Protocol):
+    """Whether somebody speaks. Carries state: one for each sound."""
+
+    def is_speech(self, frame: AudioFrame) -> bool:
+        """Take the next 20 ms. On the event loop: less than a millisecond."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what was heard before."""
+        ...
+
+
+@runtime_checkable
+class TurnEnd(Protocol):
+    """Tells by its sound whether a turn is complete. Synchronous, in a thread; keeps no state."""
+
+    def chance(self, samples: Waveform) -> float:
+        """That the speaker has finished, in [0, 1].
+
+        Args:
+            samples: The turn so far, pause included, int16 at 16 kHz. Shape [S]; the last seconds
+                are enough.
+        """
+        ...
 
 
 @runtime_checkable
