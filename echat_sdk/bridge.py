@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
 from echat_sdk.errors import EChatError
@@ -29,7 +31,8 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._executor = _OneThread(name)
+        self._is_abandoned = False
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function` in the thread and await what it returns or raises."""
@@ -58,9 +61,58 @@ class Worker:
         finally:
             # Not awaited: a cancelled task only releases. The thread comes to it after the item
             # that it is busy with, and before anything asked of it later.
-            if isinstance(iterator, Generator):
+            if isinstance(iterator, Generator) and not self._is_abandoned:
                 self.submit(iterator.close)
 
     def close(self) -> None:
-        """Finish what is running, drop what waits, and end the thread."""
-        self._executor.shutdown(wait=True, cancel_futures=False)
+        """Finish what is running and what waits, and end the thread."""
+        self._executor.shutdown()
+
+    def abandon(self) -> None:
+        """Leave the thread to itself: what hangs in it can hold up neither us nor our end."""
+        self._is_abandoned = True
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _OneThread(Executor):
+    """One thread that does not keep the process alive, unlike those of a `ThreadPoolExecutor`."""
+
+    def __init__(self, name: str) -> None:
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_shut = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        with self._lock:
+            if self._is_shut:
+                raise RuntimeError(f"the worker {self._thread.name} is closed")
+            self._work.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            if cancel_futures:
+                while not self._work.empty():
+                    if (waiting := self._work.get()) is not None:
+                        waiting[0].cancel()
+            if not self._is_shut:
+                self._is_shut = True
+                self._work.put(None)
+        if wait:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            future, function = work
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            del work, future, function

@@ -62,6 +62,8 @@ class TurnPolicy(BaseModel):
         description="after the agent begins to speak, what is heard is taken for its echo",
     )
 
+    hangs_after: _Long = Field(default=2.5, description="a wait after which the agent says so")
+    gives_up_after: _Long = Field(default=10, description="a wait after which it apologises")
     reengage_after: float = Field(
         default=8, ge=2, le=600, description="silence before the agent asks"
     )

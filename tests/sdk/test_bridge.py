@@ -96,3 +96,25 @@ async def test_work_that_nobody_waits_for_logs_its_failure_without_its_content(
     worker.close()
     assert "StoreError" in caplog.text
     assert "ada" not in caplog.text
+
+
+async def test_work_that_hangs_can_be_left_behind() -> None:
+    goes_on = threading.Event()
+    worker = Worker("stuck")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await worker.call(goes_on.wait)
+    worker.submit(goes_on.wait)
+    worker.abandon()
+    stuck = next(t for t in threading.enumerate() if t.name == "stuck")
+    assert stuck.daemon
+    goes_on.set()
+    stuck.join(5)
+    assert not stuck.is_alive()
+
+
+async def test_a_closed_worker_says_so() -> None:
+    worker = Worker("mind")
+    worker.close()
+    with pytest.raises(RuntimeError, match="mind is closed"):
+        await worker.call(print)

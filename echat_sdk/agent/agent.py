@@ -1,58 +1,36 @@
 """The agent: hears an utterance, recalls, answers while thinking, and remembers.
 
-It knows only protocols; models, stores and devices are given to it. One utterance at a time: the
-live loop (turn-taking, barge-in) stands on `stream`.
+It knows only protocols; models, stores and devices are given to it. With a device it converses
+live; without, it answers one utterance at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from echat_sdk.audio import Hertz, Seconds, Waveform, frames
+from echat_sdk.agent.events import Event, State
+from echat_sdk.agent.exchange import Answer, Exchange
+from echat_sdk.agent.live import Live
+from echat_sdk.audio import Seconds, Waveform, frames
 from echat_sdk.bridge import Worker
-from echat_sdk.cues import Cues
-from echat_sdk.protocols import Hearing, Memory, SpeechModel
+from echat_sdk.cues import Cues, ReplyEmotion
+from echat_sdk.errors import ConfigError
+from echat_sdk.protocols import VAD, AudioIO, Hearing, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import (
     Delta,
     Heard,
     LangChoice,
-    Recollection,
-    SpeechDelta,
-    TextDelta,
-    ThinkDelta,
     ThinkStyle,
-    Thought,
-    Timings,
-    Turn,
     TurnStatus,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A finished exchange.
-
-    Attributes:
-        turn: The record, as memory keeps it.
-        turn_id: The store's id of it; empty when no speech was heard, for nothing is kept then.
-        speech: The spoken answer, int16 mono. Shape [S].
-        sample_rate: Samples a second of `speech`.
-        recollection: What memory gave before the answer.
-    """
-
-    turn: Turn
-    turn_id: str
-    speech: Waveform
-    sample_rate: Hertz
-    recollection: Recollection
+from echat_sdk.turn_policy import TurnPolicy
 
 
 class Agent:
@@ -63,6 +41,14 @@ class Agent:
         answer = await agent.answer(read_audio("question.wav"))
     ```
 
+    Live, through a microphone and a speaker:
+
+    ```python
+    async with Agent(model, memory, user="ada", audio=audio, vad=vad) as agent:
+        async for event in agent.events():
+            print(event)
+    ```
+
     Args:
         model: Hears, thinks and answers.
         memory: What is kept of the user.
@@ -70,6 +56,11 @@ class Agent:
         think: Form of the thought.
         lang: Language that is spoken, or `auto`.
         speak: Whether answers are spoken; without, only their words are made.
+        audio: Where a live conversation is heard and spoken; None for none.
+        vad: Tells speech; a live conversation needs one.
+        turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
+        policy: How patient a live agent is.
+        greeting: What it says first.
         clock: Seconds, rising; timings are read from it.
     """
 
@@ -82,6 +73,11 @@ class Agent:
         think: ThinkStyle = "tag",
         lang: LangChoice = "auto",
         speak: bool = True,
+        audio: AudioIO | None = None,
+        vad: VAD | None = None,
+        turn_end: TurnEnd | None = None,
+        policy: TurnPolicy | None = None,
+        greeting: str = "",
         clock: Callable[[], Seconds] = time.perf_counter,
     ) -> None:
         self._model = model
@@ -94,8 +90,33 @@ class Agent:
         self._key = secrets.token_hex(16)  # of this agent's conversation, and of no person
         self._mind = Worker("echat-model")
         self._store = Worker("echat-memory")
+        self._audio = audio
+        self._vad = vad
+        self._turn_end = turn_end
+        self._policy = policy or TurnPolicy()
+        self._greeting = greeting
+        self._live: Live | None = None
+        self._group = asyncio.TaskGroup()
+        if audio is not None and vad is None:
+            raise ConfigError("a live agent needs a VAD; got audio without one: open_vad()")
 
     async def __aenter__(self) -> Self:
+        if self._audio is not None and self._vad is not None:
+            await self._group.__aenter__()
+            self._live = Live(
+                self._model,
+                self._memory,
+                self._audio,
+                vad=self._vad,
+                turn_end=self._turn_end,
+                policy=self._policy,
+                user=self._user,
+                key=self._key,
+                think=self._think,
+                lang=self._lang,
+                store=self._store,
+            )
+            self._group.create_task(self._live.run(self._greeting), name="echat-live")
         return self
 
     async def __aexit__(
@@ -104,7 +125,54 @@ class Agent:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            if self._live is not None:
+                self._live.end()
+                await self._group.__aexit__(None, None, None)
+        finally:
+            self.close()
+
+    # --- live -------------------------------------------------------------------------------------
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens in the live conversation, until it has ended. For one reader.
+
+        A reader that falls 1,000 events behind loses the oldest.
+        """
+        return self._conversation.events()
+
+    @property
+    def state(self) -> State:
+        """What the live agent is doing."""
+        return self._conversation.state
+
+    def say(self, text: str, emotion: ReplyEmotion = ReplyEmotion.NEUTRAL) -> None:
+        """Say something of the host's own; what is being said is cut off."""
+        self._conversation.say(text, emotion)
+
+    def tell(self, text: str, cues: Cues | None = None) -> None:
+        """Take a typed turn into the live conversation, as if it had been spoken."""
+        self._conversation.tell(text, cues)
+
+    def interrupt(self) -> None:
+        """Stop what is being said or thought, at once; what was heard of it is kept."""
+        self._conversation.interrupt()
+
+    def mute(self, is_muted: bool = True) -> None:
+        """Stop listening, or listen again; a turn that was open is forgotten."""
+        self._conversation.mute(is_muted)
+
+    def end(self) -> None:
+        """End the live conversation; `events` ends as well."""
+        self._conversation.end()
+
+    @property
+    def _conversation(self) -> Live:
+        if self._live is None:
+            raise ConfigError("this agent has no audio, or was not entered with `async with`")
+        return self._live
+
+    # --- one utterance at a time ------------------------------------------------------------------
 
     def close(self) -> None:
         """Finish what is being kept and end the agent's threads. Model and memory stay open."""
@@ -139,7 +207,7 @@ class Agent:
 
     async def _exchange(self, hear: Callable[[], Hearing]) -> AsyncGenerator[Delta | Answer]:
         hearing = await self._mind.call(hear)
-        exchange = _Exchange(self._model, self._clock)
+        exchange = Exchange(self._model, self._clock)
         exchange.take(heard := await self._mind.call(hearing.heard))
         if not heard.transcript:
             yield heard
@@ -183,52 +251,3 @@ async def _last(pieces: AsyncGenerator[Delta | Answer]) -> Answer:
             if isinstance(piece, Answer):
                 return piece
     raise AssertionError("an exchange ends with its answer")
-
-
-class _Exchange:
-    """Gathers the deltas of one exchange into a turn, with the time at which each came."""
-
-    def __init__(self, model: SpeechModel, clock: Callable[[], Seconds]) -> None:
-        self._clock = clock
-        self._start = clock()
-        self._rate = model.sample_rate
-        self._speech: list[Waveform] = []
-        self.turn = Turn("", status=TurnStatus.OPEN, model=model.name)
-        self.turn_id = ""
-        self.recollection = Recollection()
-
-    def take(self, delta: Delta) -> None:
-        turn, now = self.turn, self._clock() - self._start
-        match delta:
-            case Heard():
-                turn = replace(
-                    turn,
-                    transcript=delta.transcript,
-                    lang=delta.lang,
-                    cues=delta.cues,
-                    seconds=delta.seconds,
-                    timings=replace(turn.timings, heard=now),
-                )
-            case ThinkDelta():
-                turn = replace(turn, think=turn.think + delta.text)
-            case Thought():
-                turn = replace(turn, reply_emotion=delta.reply_emotion)
-                turn = replace(turn, timings=replace(turn.timings, think=now))
-            case TextDelta():
-                turn = replace(turn, reply=turn.reply + delta.text)
-                turn = replace(turn, timings=_first(turn.timings, first_text=now))
-            case SpeechDelta():
-                self._speech.append(delta.samples)
-                turn = replace(turn, timings=_first(turn.timings, first_audio=now))
-        self.turn = turn
-
-    def answer(self, status: TurnStatus) -> Answer:
-        timings = replace(self.turn.timings, done=self._clock() - self._start)
-        self.turn = replace(self.turn, status=status, timings=timings)
-        speech = np.concatenate(self._speech) if self._speech else np.zeros(0, np.int16)
-        return Answer(self.turn, self.turn_id, speech, self._rate, self.recollection)
-
-
-def _first(timings: Timings, **at: Seconds) -> Timings:
-    """The timings with `at` filled in where nothing stands yet."""
-    return replace(timings, **{k: v for k, v in at.items() if getattr(timings, k) is None})

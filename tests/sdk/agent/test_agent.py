@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 
 import numpy as np
 import pytest
 
 from echat_sdk.agent import Agent, Answer
+from echat_sdk.agent.events import State, StateChanged, TurnFinished
+from echat_sdk.audio import AudioFrame
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
-from echat_sdk.errors import GenerationError, StoreError
+from echat_sdk.errors import ConfigError, GenerationError, StoreError
 from echat_sdk.testing import FakeModel, Line, RAMMemory
+from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
 from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, TurnStatus
 
 SECOND = np.zeros(16_000, np.int16)
@@ -143,3 +147,34 @@ async def test_users_do_not_see_each_others_turns() -> None:
     async with Agent(model, memory, user="bob") as b:
         await b.answer(SECOND)
     assert model.recollections[0].turns == ()
+
+
+async def test_a_live_agent_tells_what_happens_until_it_ends() -> None:
+    audio = FakeAudio(AudioFrame(np.full(320, 1000 * (n < 25), np.int16)) for n in range(100))
+    async with agent(FakeModel(), audio=audio, vad=ScriptedVAD(), greeting="Hello.") as a:
+        async for event in a.events():
+            if isinstance(event, TurnFinished):
+                a.end()
+        assert a.state is State.ENDED
+    assert event == StateChanged(State.ENDED)
+
+
+async def test_leaving_a_live_agent_ends_it_from_any_state_and_an_error_comes_through() -> None:
+    audio = FakeAudio(AudioFrame(np.full(320, 1000, np.int16)) for _ in range(1000))
+
+    async def converse() -> None:
+        async with agent(FakeModel(), audio=audio, vad=ScriptedVAD()) as a:
+            async for _ in a.events():
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await converse()
+    assert [t.get_name() for t in asyncio.all_tasks() if "echat" in t.get_name()] == []
+
+
+async def test_an_agent_without_audio_says_that_it_cannot_converse() -> None:
+    async with agent(FakeModel()) as a:
+        with pytest.raises(ConfigError, match="no audio"):
+            a.say("hello")
+    with pytest.raises(ConfigError, match="VAD"):
+        agent(FakeModel(), audio=FakeAudio())

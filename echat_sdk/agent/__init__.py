@@ -1,0 +1,6 @@
+"""The agent: hears, recalls, answers while thinking, and remembers."""
+
+from echat_sdk.agent.agent import Agent
+from echat_sdk.agent.exchange import Answer
+
+__all__ = ["Agent", "Answer"]

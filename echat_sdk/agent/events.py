@@ -1,0 +1,77 @@
+"""What happens in a live conversation, as its host sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from echat_sdk.agent.exchange import Answer
+from echat_sdk.audio import Seconds
+from echat_sdk.errors import EChatError
+from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought
+
+
+class State(StrEnum):
+    """What the agent is doing."""
+
+    LISTENING = "listening"
+    HEARING = "hearing"
+    THINKING = "thinking"
+    SPEAKING = "speaking"
+    OVERLAPPED = "overlapped"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The agent does something else now."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class UserStarted:
+    """The user has begun to speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserStopped:
+    """The user's turn has ended.
+
+    Attributes:
+        pause: How long was waited for more.
+    """
+
+    pause: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """An exchange has ended: complete, interrupted or failed, as its turn says.
+
+    Attributes:
+        answer: The exchange; `turn.reply` holds the words that were heard, and no more.
+    """
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something went wrong, and the conversation goes on unless the state says that it ended."""
+
+    error: EChatError
+
+
+Event = (
+    StateChanged
+    | UserStarted
+    | UserStopped
+    | Heard
+    | ThinkDelta
+    | Thought
+    | TextDelta
+    | SpeechDelta
+    | TurnFinished
+    | Failed
+)

@@ -1,0 +1,453 @@
+"""The live loop: listen, answer unheard, be heard, be interrupted, remember.
+
+    listening ──▶ hearing ──SoftEnd──▶ (answer begins, unheard) ──Utterance──▶ thinking ──▶ speaking
+        ▲            ▲                        │ SpeechResumed: dropped                          │
+        │            └────────────────────────┴──────────── overlapped ◀── somebody speaks ─────┤
+        └───────────────────────────────────────────────────────────────── said to its end ─────┘
+
+What happens here happens on the event loop and takes no time; what takes time is a task that can be
+cancelled at any point. At most one answer is alive. A turn that has not been answered aloud is open
+for more: who goes on speaking before a word was heard is heard out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any
+
+from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.events import (
+    Event,
+    Failed,
+    State,
+    StateChanged,
+    UserStarted,
+    UserStopped,
+)
+from echat_sdk.agent.lines import Line, is_farewell
+from echat_sdk.agent.own_voice import OwnVoice
+from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
+from echat_sdk.bridge import Worker
+from echat_sdk.cues import Cues, ReplyEmotion
+from echat_sdk.errors import AudioDeviceError, EChatError, GenerationError, StoreError
+from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
+from echat_sdk.playout import Player
+from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
+from echat_sdk.turn import Lang, LangChoice, ThinkStyle
+from echat_sdk.turn_detector import (
+    Floor,
+    SoftEnd,
+    SpeechGoesOn,
+    SpeechResumed,
+    SpeechStarted,
+    TurnDetector,
+    TurnEvent,
+    Utterance,
+)
+from echat_sdk.turn_policy import TurnPolicy, patience_for
+
+MOST_EVENTS = 1000
+"""Events that wait for a reader; beyond that the oldest are dropped."""
+
+_LOOK_EVERY: Seconds = 0.25
+
+
+class Live:
+    """One live conversation. `run` it in a task; the rest is called from the same event loop.
+
+    Args:
+        model: Hears, thinks and speaks.
+        memory: Keeps.
+        audio: Microphone and speaker.
+        vad: Tells speech.
+        turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
+        policy: How patient the agent is.
+        user: Whose memory is used.
+        key: Of this conversation; opaque.
+        think: Form of the thought.
+        lang: Language that is spoken, or `auto`.
+        store: The memory's thread.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        memory: Memory,
+        audio: AudioIO,
+        *,
+        vad: VAD,
+        turn_end: TurnEnd | None,
+        policy: TurnPolicy,
+        user: str,
+        key: str,
+        think: ThinkStyle,
+        lang: LangChoice,
+        store: Worker,
+    ) -> None:
+        self._model = model
+        self._audio = audio
+        self._vad = vad
+        self._turn_end = turn_end
+        self._policy = policy
+        self._lang: LangChoice = lang
+        self._last_lang: Lang = "zh" if lang == "zh" else "en"
+        self._store = store
+        self._mind = Worker("echat-model")
+        self._judge = Worker("echat-turn-end")
+        self._player = Player(audio)
+        self._detector = TurnDetector(policy)
+        self._overlap = OverlapJudge(policy)
+        self._clock = asyncio.get_running_loop().time
+        self._means = Means(
+            model, memory, self._player, user, key, think, True, self._clock, self._emit
+        )
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue(MOST_EVENTS)
+        self._state = State.LISTENING
+        self._group = asyncio.TaskGroup()
+        self._ear: Ear | None = None
+        self._reply: Reply | None = None
+        self._work: asyncio.Task[None] | None = None  # of the reply, or of a line of our own
+        self._judging: asyncio.Task[None] | None = None
+        self._own = OwnVoice(model, self._player, self._emit)
+        self._begun = 0  # answers begun unheard in this turn
+        self._quiet_since: Seconds = self._clock()
+        self._reengaged = 0
+        self._is_patience_lost = False
+        self._is_muted = False
+        self._ended = asyncio.Event()
+
+    # --- for the host -----------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What the agent is doing."""
+        return self._state
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What happens, until the conversation has ended. For one reader."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def run(self, greeting: str = "") -> None:
+        """Converse until `end`, a farewell, or the end of the sound."""
+        try:
+            async with self._group:
+                tasks = [
+                    self._spawn(self._listen(), "ears"),
+                    self._spawn(self._speak(), "mouth"),
+                    self._spawn(self._watch(), "watch"),
+                ]
+                self._work = self._spawn(self._begin(greeting), "say")
+                await self._ended.wait()
+                self.interrupt()
+                for task in tasks:
+                    task.cancel()
+                if self._judging is not None:
+                    self._judging.cancel()
+        finally:
+            self._go(State.ENDED)
+            self._emit_last()
+            self._mind.abandon()
+            self._judge.abandon()
+            await self._audio.close()
+
+    def say(self, text: str, emotion: ReplyEmotion = ReplyEmotion.NEUTRAL) -> None:
+        """Say something of the host's own; what is being said is cut off."""
+        self.interrupt()
+        self._work = self._spawn(self._own.say(text, emotion, self._mind), "say")
+
+    def tell(self, text: str, cues: Cues | None = None) -> None:
+        """Take a typed turn, as if it had been spoken."""
+        self.interrupt()
+        self._detector.reset()
+        read, lang = self._model.read, self._lang
+        self._ear = Ear(lambda: read(text, cues or Cues(), lang=lang), self._mind)
+        self._begin_reply(self._ear).release(self._clock())
+
+    def interrupt(self) -> None:
+        """Stop what is being said or thought, at once; what was heard of it is kept."""
+        self._player.stop()
+        self._drop_work()
+
+    def mute(self, is_muted: bool = True) -> None:
+        """Stop listening, or listen again; a turn that was open is forgotten."""
+        self._is_muted = is_muted
+        self._detector.reset()
+        self._vad.reset()
+        if self._reply is None or not self._reply.is_released:
+            self._drop_work()
+            self._ear = None
+
+    def end(self) -> None:
+        """End the conversation; what was heard is kept."""
+        self._ended.set()
+
+    # --- the user's side --------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        try:
+            async for frame in self._audio.frames():
+                if not self._is_muted:
+                    self._hear(frame)
+        except AudioDeviceError as error:
+            self._emit(Failed(error))
+        for event in self._detector.close():
+            self._on(event)
+        while self._work is not None or self._judging is not None:
+            await asyncio.wait([t for t in (self._work, self._judging) if t is not None])
+        self._ended.set()
+
+    def _hear(self, frame: AudioFrame) -> None:
+        is_speech = self._vad.is_speech(frame)
+        if self._player.is_speaking:
+            self._act(self._overlap.push(is_speech))
+        else:
+            self._overlap.begin()
+        for event in self._detector.push(frame, is_speech):
+            self._on(event)
+        self._look()
+
+    def _on(self, event: TurnEvent) -> None:
+        match event:
+            case SpeechStarted(frames):
+                self._turn_begins(frames)
+            case SpeechGoesOn(frame) if self._ear is not None:
+                self._ear.push((frame,))
+            case SoftEnd(revision) if self._ear is not None:
+                self._judge_later(self._at_pause(self._ear, revision))
+            case SpeechResumed(frames, _) if self._ear is not None:
+                self._drop_unheard()
+                self._ear.push(frames)
+            case Utterance(_, pause, _) if self._ear is not None:
+                self._emit(UserStopped(pause))
+                if self._ear.is_over_agent:
+                    self._judge_later(self._at_overlap_end(self._ear, self._clock() - pause))
+                else:
+                    self._answer(self._ear, self._clock() - pause)
+
+    def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
+        self._reengaged = self._begun = 0
+        self._emit(UserStarted())
+        ear, reply = self._ear, self._reply
+        if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
+            ear = Ear(lambda: self._model.listen(lang=self._lang), self._mind)
+            ear.is_over_agent = self._player.is_speaking
+            self._ear = ear
+        else:
+            self._drop_unheard()  # not answered yet: the turn goes on
+        ear.push(frames)
+
+    async def _at_pause(self, ear: Ear, revision: int) -> None:
+        """Judge how complete the turn sounds, and begin an answer unheard."""
+        if ear.is_over_agent and self._player.is_speaking:
+            kind = await self._kind(ear)
+            if kind is Kind.STOP:
+                self._take_floor(ear, keeps_quiet=True)
+            else:
+                self._act(self._overlap.judge(kind))
+            return
+        if self._begun < self._policy.speculations and self._reply is None:
+            self._begun += 1
+            self._begin_reply(ear)
+        if self._turn_end is not None:
+            self._detector.judge(revision, await self._judge.call(self._turn_end.chance, ear.tail))
+
+    async def _at_overlap_end(self, ear: Ear, ended_at: Seconds) -> None:
+        """What was said over the agent has ended: an answer to it, or none needed."""
+        kind = await self._kind(ear)
+        if kind is Kind.STOP:
+            self._take_floor(ear, keeps_quiet=True)
+        elif kind is Kind.WORDS:
+            self._take_floor(ear)
+            self._answer(ear, ended_at)
+        else:
+            if self._reply is not None and self._reply.ear is ear:
+                self._drop_work()
+            self._ear = None
+            self._player.resume()
+
+    async def _kind(self, ear: Ear) -> Kind:
+        heard = await ear.heard()
+        return kind_of(heard.transcript, ear.frames * FRAME_SECONDS - self._policy.pre_roll)
+
+    def _act(self, acts: Iterable[Act]) -> None:
+        for act in acts:
+            match act:
+                case Act.DUCK:
+                    self._player.duck(self._policy.duck_decibels)
+                case Act.PAUSE:
+                    self._player.pause()
+                    if self._ear is not None and self._judging is None:
+                        self._judge_later(self._at_pause(self._ear, 0))
+                case Act.RESUME:
+                    self._player.resume()
+                case Act.INTERRUPT:
+                    self._take_floor(self._ear)
+
+    def _take_floor(self, ear: Ear | None, *, keeps_quiet: bool = False) -> None:
+        """The agent stops for whoever spoke over it."""
+        self.interrupt()
+        if ear is not None:
+            ear.is_over_agent = False
+        if keeps_quiet:
+            self._ear = None
+            self._detector.reset()
+
+    # --- the agent's side -------------------------------------------------------------------------
+
+    def _answer(self, ear: Ear, ended_at: Seconds) -> None:
+        reply = self._reply
+        if reply is None or reply.ear is not ear:
+            self._drop_work()
+            reply = self._begin_reply(ear)
+        self._is_patience_lost = False
+        reply.release(ended_at)
+
+    def _begin_reply(self, ear: Ear) -> Reply:
+        self._reply = Reply(self._means, ear, self._mind, self._store)
+        self._work = self._spawn(self._replying(self._reply), "reply")
+        return self._reply
+
+    async def _replying(self, reply: Reply) -> None:
+        await reply.run()
+        self._over(reply)
+        if (
+            reply.error is not None and reply.is_released
+        ):  # one that nobody waited for is tried again
+            self._emit(Failed(reply.error))
+            line: Line = "forgetful" if isinstance(reply.error, StoreError) else "sorry"
+            await self._own.say_line(line, self._last_lang)
+        heard = reply.heard
+        if heard is not None:
+            self._last_lang = heard.lang
+            await self._own.prepare(self._mind, heard.lang)
+            self._detector.patience = patience_for(heard.cues)
+            if is_farewell(heard.transcript):
+                self._ended.set()
+
+    def _over(self, reply: Reply) -> None:
+        if self._reply is reply:
+            self._reply = None
+        if self._ear is reply.ear and reply.is_released:
+            self._ear = None
+        self._quiet_since = self._clock()
+
+    def _drop_unheard(self) -> None:
+        """The turn goes on: an answer that nobody heard is dropped, its turn kept open."""
+        if self._reply is not None and not self._reply.is_heard:
+            self._reply.goes_on = True
+            self._drop_work()
+        if self._judging is not None:
+            self._judging.cancel()
+
+    def _drop_work(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            if self._reply is not None and self._reply.waits_for_model > self._policy.hangs_after:
+                self._replace_mind()
+        self._work = self._reply = None
+        self._quiet_since = self._clock()
+
+    async def _begin(self, greeting: str) -> None:
+        if greeting:
+            await self._own.say(greeting, ReplyEmotion.HAPPY, self._mind)
+        await self._own.prepare(self._mind, self._last_lang)
+
+    async def _speak(self) -> None:
+        try:
+            await self._player.run()
+        except AudioDeviceError as error:
+            self._emit(Failed(error))
+            self._ended.set()
+
+    # --- never stuck ------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """See to it that every wait ends, and that silence is not for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            reply = self._reply
+            if reply is not None and reply.is_released:
+                await self._watch_reply(reply)
+            elif self._work is None and self._ear is None:
+                await self._watch_silence()
+
+    async def _watch_reply(self, reply: Reply) -> None:
+        waited = reply.waits_for_model
+        if waited > self._policy.gives_up_after:
+            self._drop_work()
+            self._over(reply)
+            self._emit(Failed(GenerationError(f"no answer came within {waited:.0f} s")))
+            self._work = self._spawn(self._own.say_line("sorry", self._last_lang), "say")
+        elif waited > self._policy.hangs_after and not self._is_patience_lost:
+            self._is_patience_lost = True
+            if not self._player.is_speaking:
+                await self._own.say_line("moment", self._last_lang)
+
+    async def _watch_silence(self) -> None:
+        waited = self._clock() - self._quiet_since
+        if waited < self._policy.reengage_after or self._is_muted:
+            return
+        if self._reengaged < self._policy.reengagements:
+            self._reengaged += 1
+            is_last = self._reengaged == self._policy.reengagements
+            line: Line = "here" if is_last else "there"
+            self._work = self._spawn(self._own.say_line(line, self._last_lang), "say")
+
+    def _replace_mind(self) -> None:
+        """Leave a model's thread that hangs behind, and go on in another."""
+        self._mind.abandon()
+        self._mind = Worker("echat-model")
+
+    # --- plumbing ---------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._group.create_task(work, name=f"echat-{name}")
+        task.add_done_callback(self._forget)
+        return task
+
+    def _judge_later(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._judging is not None:
+            self._judging.cancel()
+        self._judging = self._spawn(self._judged(work), "judge")
+
+    async def _judged(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except EChatError as error:
+            self._emit(Failed(error))
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        if self._work is task:
+            self._work = None
+            self._quiet_since = self._clock()
+        if self._judging is task:
+            self._judging = None
+
+    def _look(self) -> None:
+        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
+        if self._player.is_speaking or (self._reply is not None and self._reply.is_heard):
+            self._go(State.OVERLAPPED if is_open else State.SPEAKING)
+        elif is_open:
+            self._go(State.HEARING)
+        elif self._reply is not None:
+            self._go(State.THINKING)
+        else:
+            self._go(State.LISTENING)
+
+    def _go(self, state: State) -> None:
+        if state is not self._state:
+            self._state = state
+            self._emit(StateChanged(state))
+
+    def _emit(self, event: Event) -> None:
+        if self._events.full():
+            self._events.get_nowait()
+        self._events.put_nowait(event)
+
+    def _emit_last(self) -> None:
+        if self._events.full():
+            self._events.get_nowait()
+        self._events.put_nowait(None)

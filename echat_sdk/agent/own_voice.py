@@ -1,0 +1,70 @@
+"""What the agent says that no turn asked for: greetings, a host's announcements, its own lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+from echat_sdk.agent.events import Event, Failed
+from echat_sdk.agent.lines import LINES, Line
+from echat_sdk.bridge import Worker
+from echat_sdk.cues import ReplyEmotion
+from echat_sdk.errors import EChatError
+from echat_sdk.playout import Player
+from echat_sdk.protocols import SpeechModel
+from echat_sdk.turn import Lang, SpeechDelta, TextDelta
+
+
+class OwnVoice:
+    """Says what is not an answer.
+
+    Args:
+        model: Speaks.
+        player: Says aloud.
+        emit: Takes events.
+    """
+
+    def __init__(self, model: SpeechModel, player: Player, emit: Callable[[Event], None]) -> None:
+        self._model = model
+        self._player = player
+        self._emit = emit
+        self._made: dict[tuple[Line, Lang], list[SpeechDelta]] = {}
+
+    async def prepare(self, mind: Worker, lang: Lang) -> None:
+        """Make the lines of a language, so that saying them needs no model later."""
+        try:
+            for line in LINES:
+                if (line, lang) not in self._made:
+                    self._made[line, lang] = await mind.call(self._speak, LINES[line][lang])
+        except EChatError as error:  # a model without a voice says them in writing
+            self._emit(Failed(error))
+
+    async def say(self, text: str, emotion: ReplyEmotion, mind: Worker) -> None:
+        """Say a text of the host's; in writing alone where that fails."""
+        self._emit(TextDelta(text))
+        self._player.begin()
+        deltas = mind.iterate(lambda: self._model.say(text, emotion=emotion))
+        try:
+            async with aclosing(deltas):
+                async for delta in deltas:
+                    self._emit(delta)
+                    await self._player.say(delta)
+        except EChatError as error:
+            self._emit(Failed(error))
+        await self._to_its_end()
+
+    async def say_line(self, line: Line, lang: Lang) -> None:
+        """Say a line of our own, whatever has become of the model."""
+        self._emit(TextDelta(LINES[line][lang]))
+        self._player.begin()
+        for delta in self._made.get((line, lang), ()):
+            self._emit(delta)
+            await self._player.say(delta)
+        await self._to_its_end()
+
+    def _speak(self, text: str) -> list[SpeechDelta]:
+        return list(self._model.say(text, emotion=ReplyEmotion.SORRY))
+
+    async def _to_its_end(self) -> None:
+        self._player.finish()
+        await self._player.spoken()

@@ -1,0 +1,209 @@
+"""One answer on its way: begun unheard, then released or dropped; heard, or cut short.
+
+Two tasks: one makes the answer as fast as the model can, one gives it out once the turn has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.events import Event, Failed, TurnFinished
+from echat_sdk.agent.exchange import Answer, Exchange
+from echat_sdk.audio import Seconds
+from echat_sdk.bridge import Worker
+from echat_sdk.errors import EChatError, GenerationError, StoreError
+from echat_sdk.playout import Player
+from echat_sdk.protocols import Memory, SpeechModel
+from echat_sdk.turn import Delta, Heard, SpeechDelta, ThinkStyle, TurnStatus
+
+log = logging.getLogger(__name__)
+
+_HELD = 64
+"""Deltas that are made ahead of being given out; then the model waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every answer of a conversation is made with.
+
+    Attributes:
+        model: Thinks and speaks.
+        memory: Keeps.
+        player: Says aloud.
+        user: Whose memory is used.
+        key: Of this conversation; opaque.
+        think: Form of the thought.
+        speak: Whether answers are spoken.
+        clock: Seconds, rising.
+        emit: Takes events.
+    """
+
+    model: SpeechModel
+    memory: Memory
+    player: Player
+    user: str
+    key: str
+    think: ThinkStyle
+    speak: bool
+    clock: Callable[[], Seconds]
+    emit: Callable[[Event], None]
+
+
+class Reply:
+    """One answer.
+
+    Args:
+        means: What it is made with.
+        ear: What is answered.
+        mind: The model's thread.
+        store: The memory's thread.
+
+    Attributes:
+        heard: What was heard, once that is known.
+        error: Why it failed.
+        is_heard: Whether any of it was given to the speaker.
+        goes_on: Set before a cancel: the turn is not over after all, and is kept with the next.
+    """
+
+    def __init__(self, means: Means, ear: Ear, mind: Worker, store: Worker) -> None:
+        self._means = means
+        self.ear = ear
+        self._mind = mind
+        self._store = store
+        self._released = asyncio.Event()
+        self._exchange = Exchange(means.model, means.clock)
+        self._exchange.turn_id = ear.turn_id
+        self._pieces: asyncio.Queue[tuple[Delta, Seconds] | None] = asyncio.Queue(_HELD)
+        self._waits_since: Seconds | None = None
+        self.heard: Heard | None = None
+        self.error: EChatError | None = None
+        self.is_heard = False
+        self.goes_on = False
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the turn has ended, so that the answer may be heard."""
+        return self._released.is_set()
+
+    @property
+    def waits_for_model(self) -> Seconds:
+        """For how long the model has been asked for something that has not come."""
+        since = self._waits_since
+        return 0.0 if since is None else self._means.clock() - since
+
+    def release(self, ended_at: Seconds) -> None:
+        """Let it be heard: the turn has ended.
+
+        Args:
+            ended_at: When the user fell silent; timings count from it.
+        """
+        self._exchange.ended(ended_at)
+        self._released.set()
+
+    async def run(self) -> None:
+        """Make the answer and give it out; to drop or interrupt it is to cancel this.
+
+        What goes wrong is left in `error`: it ends this answer and nothing else.
+        """
+        status = TurnStatus.INTERRUPTED
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._make(), name="echat-make")
+                group.create_task(self._give(), name="echat-give")
+            status = TurnStatus.COMPLETE
+        except* Exception as errors:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
+            status, self.error = TurnStatus.FAILED, _translated(errors)
+        finally:
+            self._keep(status)
+
+    async def _recall(self, heard: Heard) -> None:
+        means = self._means
+        try:
+            found = await self._store.call(
+                lambda: means.memory.recall(means.user, query=heard.transcript)
+            )
+        except StoreError as error:  # an answer that remembers nothing beats none
+            means.emit(Failed(error))
+            found = self._exchange.recollection
+        self._exchange.recollection = replace(found, key=means.key)
+
+    async def _make(self) -> None:
+        means = self._means
+        self._waits_since = means.clock()
+        self.heard = heard = await self.ear.heard()
+        await self._pieces.put((heard, means.clock()))
+        if heard.transcript:
+            await self._recall(heard)
+            deltas = self._mind.iterate(
+                lambda: self.ear.reply(
+                    self._exchange.recollection, think=means.think, speak=means.speak
+                )
+            )
+            async with aclosing(deltas):
+                async for delta in deltas:
+                    self._waits_since = None
+                    if not isinstance(delta, Heard):
+                        await self._pieces.put((delta, means.clock()))
+                    self._waits_since = means.clock()
+        self._waits_since = None
+        await self._pieces.put(None)
+
+    async def _give(self) -> None:
+        means, exchange = self._means, self._exchange
+        await self._released.wait()
+        while (piece := await self._pieces.get()) is not None:
+            delta, at = piece
+            exchange.take(delta, None if isinstance(delta, SpeechDelta) else at)
+            means.emit(delta)
+            if isinstance(delta, Heard) and delta.transcript:
+                # What the user said is durable before a word of the answer is heard.
+                exchange.turn_id = self.ear.turn_id = await self._store.call(
+                    lambda: means.memory.remember(
+                        means.user, exchange.turn, turn_id=exchange.turn_id or None
+                    )
+                )
+            elif isinstance(delta, SpeechDelta):
+                if not self.is_heard:
+                    await means.player.spoken()  # a line of the agent's own is said to its end
+                    means.player.begin()
+                self.is_heard = True
+                await means.player.say(delta)
+        if self.is_heard:
+            means.player.finish()
+            await means.player.spoken()
+
+    def _keep(self, status: TurnStatus) -> None:
+        """Keep what was heard of it, if the turn was kept at all, and tell of it."""
+        exchange, means = self._exchange, self._means
+        if not exchange.turn_id or not self.is_released or self.goes_on:
+            return
+        if status is not TurnStatus.COMPLETE and means.speak:
+            exchange.said(means.player.heard if self.is_heard else "")
+        answer = exchange.answer(status)
+        self._store.submit(_remember, means, answer)
+        means.emit(TurnFinished(answer))
+
+
+def _remember(means: Means, answer: Answer) -> None:
+    means.memory.remember(means.user, answer.turn, turn_id=answer.turn_id)
+
+
+def _translated(errors: BaseExceptionGroup[BaseException]) -> EChatError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, EChatError):
+        return error
+    kind = type(error).__name__
+    # What an exception says may hold what a person said; where it was raised does not.
+    where = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    log.error(
+        "the model failed: %s at %s:%s", kind, *((where.name, where.lineno) if where else ("", ""))
+    )
+    return GenerationError(f"the model failed with {kind}; the log says where")

@@ -1,0 +1,142 @@
+"""Laws of turn-taking over any schedule of speech, on virtual time.
+
+At most one answer is alive; of an answer that was dropped nothing is audible; an interrupted agent
+is silent within 0.2 s; what is remembered is what was heard; every conversation ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echat_sdk.agent.events import Event, TurnFinished
+from echat_sdk.agent.live import Live
+from echat_sdk.audio import FRAME_LEN, AudioFrame
+from echat_sdk.bridge import Worker
+from echat_sdk.testing import FakeModel, Line, RAMMemory, virtual_time
+from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
+from echat_sdk.turn import SpeechDelta, TurnStatus
+from echat_sdk.turn_policy import TurnPolicy
+
+SPEECH = AudioFrame(np.full(FRAME_LEN, 1000, np.int16))
+SILENCE = AudioFrame(np.zeros(FRAME_LEN, np.int16))
+WORD = 0.05  # seconds of the fake voice
+POLICY = TurnPolicy(reengagements=0)
+
+Schedule = list[tuple[bool, int]]
+
+
+class CountedModel(FakeModel):
+    """Counts the answers that are alive while it speaks."""
+
+    most_alive = 0
+
+    def say(self, text: str, **given: Any) -> Iterator[SpeechDelta]:
+        self.most_alive = max(self.most_alive, len(self.recollections) - self.closed)
+        yield from super().say(text, **given)
+
+
+@dataclass
+class Outcome:
+    """What came of a conversation."""
+
+    model: CountedModel
+    audio: FakeAudio
+    events: list[tuple[float, Event]] = field(default_factory=list)
+
+
+def converse(schedule: Schedule, lines: list[Line], turn_end: Any = None) -> Outcome:
+    frames = (SPEECH if speech else SILENCE for speech, count in schedule for _ in range(count))
+    outcome = Outcome(CountedModel(*lines), FakeAudio(frames))
+    memory = RAMMemory()
+
+    async def main() -> None:
+        store = Worker("echat-memory")
+        live = Live(
+            outcome.model, memory, outcome.audio, vad=ScriptedVAD(), turn_end=turn_end,
+            policy=POLICY, user="ada", key="k", think="tag", lang="en", store=store,
+        )  # fmt: skip
+        loop = asyncio.get_running_loop()
+
+        async def read() -> None:
+            async for event in live.events():
+                outcome.events.append((loop.time(), event))
+
+        async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
+            group.create_task(read(), name="reader")
+            await live.run()
+        store.close()
+
+    virtual_time.run(main())
+    kept = memory.recall("ada").turns
+    finished = [e.answer.turn for _, e in outcome.events if isinstance(e, TurnFinished)]
+    assert kept == tuple(finished)[-6:], "what is told is what is kept"
+    return outcome
+
+
+def check(outcome: Outcome) -> None:
+    assert outcome.model.most_alive <= 1
+    turns = [e.answer.turn for _, e in outcome.events if isinstance(e, TurnFinished)]
+    loud = np.abs(outcome.audio.recording()) > 50
+    rate = outcome.audio.output_rate
+    # Heard and kept are the same, but for the word that was cut.
+    words = sum(len(turn.reply.split()) for turn in turns)
+    step = rate // 200  # longer than from one crossing of zero to the next
+    audible = loud[: len(loud) // step * step].reshape(-1, step).any(axis=1).sum() * step / rate
+    assert audible == pytest.approx(words * WORD, abs=(WORD + 0.03) * (len(turns) + 1))
+    for number, (at, event) in enumerate(outcome.events):
+        if isinstance(event, TurnFinished) and event.answer.turn.status is TurnStatus.INTERRUPTED:
+            following = (t for t, e in outcome.events[number:] if isinstance(e, SpeechDelta))
+            end = next(following, outcome.events[-1][0])
+            assert not loud[round((at + 0.2) * rate) : round(end * rate)].any()
+
+
+def line(words: str, length: int) -> Line:
+    return Line(
+        words, (" ".join(["word"] * length),) if length < 8 else ("word " * 4, "word " * length)
+    )
+
+
+words = st.sampled_from(["tell me", "no the other", "mm-hm", "stop", "", "嗯", "wait", "I see"])
+lines = st.lists(st.builds(line, words, st.integers(1, 120)), min_size=1, max_size=8)
+schedules = st.lists(st.tuples(st.booleans(), st.integers(1, 200)), min_size=1, max_size=14)
+
+
+class Guess:
+    """A `TurnEnd` that judges by the length of the turn, as good as any."""
+
+    def chance(self, samples: Any) -> float:
+        return len(samples) % 1009 / 1009
+
+
+@settings(max_examples=60, deadline=None)
+@given(schedules, lines, st.booleans())
+def test_any_conversation_keeps_the_laws(
+    schedule: Schedule, lines: list[Line], judges: bool
+) -> None:
+    check(converse(schedule, lines, Guess() if judges else None))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_thousand_conversations_keep_the_laws() -> None:
+    for seed in range(10_000):
+        chance = random.Random(seed)
+        schedule = [
+            (number % 2 == 1, chance.choice((3, 10, 20, 30, 60, 120)))
+            for number in range(chance.randrange(2, 12))
+        ]
+        said = ["tell me", "no the other", "mm-hm", "stop", "", "嗯", "wait", "I see"]
+        lines = [line(chance.choice(said), chance.choice((1, 5, 40))) for _ in range(6)]
+        try:
+            check(converse(schedule, lines, Guess() if seed % 2 else None))
+        except Exception as error:
+            raise AssertionError(f"seed {seed}") from error

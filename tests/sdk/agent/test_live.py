@@ -1,0 +1,365 @@
+"""Scripted conversations on virtual time: who speaks when, and what is heard and kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from echat_sdk.agent.events import Event, Failed, State, StateChanged, TurnFinished, UserStopped
+from echat_sdk.agent.lines import LINES
+from echat_sdk.agent.live import Live
+from echat_sdk.audio import FRAME_LEN, AudioFrame
+from echat_sdk.bridge import Worker
+from echat_sdk.errors import AudioDeviceError, GenerationError, StoreError
+from echat_sdk.protocols import TurnEnd
+from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
+from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
+from echat_sdk.turn import SpeechDelta, TextDelta, Turn, TurnStatus
+from echat_sdk.turn_policy import TurnPolicy
+
+T = TypeVar("T")
+
+SPEECH = AudioFrame(np.full(FRAME_LEN, 1000, np.int16))
+SILENCE = AudioFrame(np.zeros(FRAME_LEN, np.int16))
+DARING = TurnPolicy(reengagements=0, speculations=0)
+LONG = " ".join(["word"] * 200)  # ten seconds of the fake voice
+
+
+def schedule(*parts: tuple[str, float]) -> Iterator[AudioFrame]:
+    for what, seconds in parts:
+        for _ in range(round(seconds / 0.02)):
+            yield SPEECH if what == "speech" else SILENCE
+
+
+@dataclass
+class Run:
+    """What came of a conversation."""
+
+    audio: FakeAudio
+    model: FakeModel
+    events: list[tuple[float, Event]] = field(default_factory=list)
+    turns: tuple[Turn, ...] = ()
+    seconds: float = 0
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [event for _, event in self.events if isinstance(event, kind)]
+
+    def when(self, kind: type[object]) -> float:
+        return next(at for at, event in self.events if isinstance(event, kind))
+
+    def voiced(self) -> list[tuple[float, float]]:
+        """When the agent was audible: stretches apart by 0.1 s or more."""
+        sound = np.abs(self.audio.recording()) > 50
+        at = np.flatnonzero(sound) / self.audio.output_rate
+        if not at.size:
+            return []
+        cuts = np.flatnonzero(np.diff(at) > 0.1)
+        return list(zip(at[np.r_[0, cuts + 1]], at[np.r_[cuts, -1]], strict=True))
+
+
+def converse(
+    *parts: tuple[str, float],
+    model: FakeModel | None = None,
+    memory: RAMMemory | None = None,
+    policy: TurnPolicy | None = None,
+    turn_end: TurnEnd | None = None,
+    audio: FakeAudio | None = None,
+    greeting: str = "",
+    script: Callable[[Live], object] = lambda _: None,
+    at: float = 0.0,
+) -> Run:
+    model = model or FakeModel(Line("hello there"))
+    memory = memory or RAMMemory()
+    audio = audio or FakeAudio(schedule(*parts))
+    run = Run(audio, model)
+
+    async def main() -> None:
+        store = Worker("echat-memory")
+        live = Live(
+            model,
+            memory,
+            audio,
+            vad=ScriptedVAD(),
+            turn_end=turn_end,
+            policy=policy or TurnPolicy(reengagements=0),
+            user="ada",
+            key="k",
+            think="tag",
+            lang="en",
+            store=store,
+        )
+        loop = asyncio.get_running_loop()
+
+        async def read() -> None:
+            async for event in live.events():
+                run.events.append((loop.time(), event))
+
+        async def later() -> None:
+            await asyncio.sleep(at)
+            script(live)
+
+        async with asyncio.timeout(600), asyncio.TaskGroup() as group:
+            group.create_task(read())
+            group.create_task(later())
+            await live.run(greeting)
+        run.seconds = loop.time()
+        store.close()
+
+    virtual_time.run(main())
+    run.turns = memory.recall("ada").turns
+    return run
+
+
+def test_a_question_is_answered_aloud_and_kept() -> None:
+    model = FakeModel(Line("how are you", ("I am fine.", " And you?")))
+    run = converse(("quiet", 1), ("speech", 1), ("quiet", 4), model=model)
+    (turn,) = run.turns
+    assert (turn.transcript, turn.reply) == ("how are you", "I am fine. And you?")
+    assert turn.status is TurnStatus.COMPLETE
+    ((begin, end),) = run.voiced()
+    assert begin == pytest.approx(2 + TurnPolicy().delay, abs=0.1)
+    assert end - begin == pytest.approx(5 * 0.05, abs=0.05)
+    assert run.of(TurnFinished)[0].answer.turn == turn
+
+
+def test_states_follow_each_other_as_the_picture_says() -> None:
+    run = converse(("quiet", 1), ("speech", 1), ("quiet", 4))
+    states = [event.state for event in run.of(StateChanged)]
+    expected = [State.HEARING, State.THINKING, State.SPEAKING, State.LISTENING, State.ENDED]
+    assert states == expected
+
+
+def test_the_answer_begins_before_the_turn_is_sure_to_have_ended_and_is_silent_until_then() -> None:
+    run = converse(("speech", 1), ("quiet", 5))
+    (turn,) = run.turns
+    assert turn.timings.heard == pytest.approx(TurnPolicy().soft_end, abs=0.01)
+    assert turn.timings.first_audio == pytest.approx(TurnPolicy().delay, abs=0.05)
+    assert len(run.model.recollections) == 1
+
+
+def test_who_pauses_and_goes_on_is_heard_out_and_the_unheard_answer_is_dropped() -> None:
+    model = FakeModel(Line("half a"), Line("never heard"))
+    run = converse(("speech", 1), ("quiet", 0.4), ("speech", 1), ("quiet", 4), model=model)
+    assert len(run.turns) == 1
+    assert len(run.of(UserStopped)) == 1
+    assert model.closed == 2
+    assert len(run.voiced()) == 1
+
+
+def test_who_goes_on_after_the_end_but_before_an_answer_is_heard_out_in_the_same_turn() -> None:
+    class Slow(FakeModel):
+        def say(self, text: str, **given: Any) -> Iterator[SpeechDelta]:
+            if "too late" in text and not self.recollections[1:]:
+                return
+            yield from super().say(text, **given)
+
+    model = Slow(Line("one thing", ("too late",)), Line("unused"))
+    run = converse(("speech", 1), ("quiet", 0.9), ("speech", 1), ("quiet", 4), model=model)
+    assert [t.status for t in run.turns][-1] is TurnStatus.COMPLETE
+
+
+class Completeness:
+    """A `TurnEnd` that always says the same."""
+
+    def __init__(self, chance: float) -> None:
+        self._chance = chance
+
+    def chance(self, samples: object) -> float:
+        return self._chance
+
+
+def test_what_sounds_complete_is_answered_sooner_than_what_does_not() -> None:
+    def answered(chance: float) -> float:
+        run = converse(("speech", 1), ("quiet", 6), turn_end=Completeness(chance))
+        return run.voiced()[0][0]
+
+    assert answered(0.95) < answered(0.4) < answered(0.01)
+
+
+# --- barge-in -------------------------------------------------------------------------------------
+
+
+def talking_over(words: str, seconds: float, *, after: float = 2.0) -> Run:
+    model = FakeModel(Line("tell me a story", (LONG,)), Line(words, ("Sure.",)))
+    return converse(
+        ("speech", 1), ("quiet", 0.7 + after), ("speech", seconds), ("quiet", 15), model=model
+    )
+
+
+def test_a_sentence_over_the_agent_stops_it_and_is_answered() -> None:
+    run = talking_over("no the other one", 1.5)
+    story, second = run.turns
+    assert story.status is TurnStatus.INTERRUPTED
+    assert second.reply == "Sure."
+    (begin, end), _ = run.voiced()
+    assert end - (1 + 0.7 + 2.0) <= TurnPolicy().confirm + 0.2
+    heard = round((end - begin) / 0.05)
+    assert len(story.reply.split()) == pytest.approx(heard, abs=1)
+
+
+def test_the_agent_is_quiet_soon_after_stop_and_stays_so() -> None:
+    run = talking_over("stop", 0.4)
+    assert [t.status for t in run.turns] == [TurnStatus.INTERRUPTED]
+    (_, end) = run.voiced()[-1]
+    assert end - (1 + 0.7 + 2.0) <= 0.6
+
+
+@pytest.mark.parametrize("words", ["mm-hm", "yeah", ""])
+def test_a_backchannel_or_a_noise_does_not_stop_it(words: str) -> None:
+    run = talking_over(words, 0.4)
+    (story,) = run.turns
+    assert story.status is TurnStatus.COMPLETE
+    assert story.reply == LONG
+
+
+def test_the_voice_is_lowered_while_somebody_speaks_over_it() -> None:
+    run = talking_over("mm-hm", 0.3)
+    sound = np.abs(run.audio.recording().astype(int))
+    over = round((1 + 0.7 + 2.0 + 0.25) * 24_000)
+    before = sound[over - 24_000 : over - 12_000].max()
+    assert sound[over : over + 1200].max() < before * 0.35
+
+
+def test_the_next_answer_knows_what_was_heard_of_the_last() -> None:
+    run = talking_over("no the other one", 1.5)
+    (past,) = run.model.recollections[-1].turns[:1]
+    assert past.status is TurnStatus.INTERRUPTED
+    assert 0 < len(past.reply) < len(LONG)
+
+
+# --- the host -------------------------------------------------------------------------------------
+
+
+def test_the_host_can_greet_say_tell_and_end() -> None:
+    run = converse(
+        ("quiet", 30), greeting="Hello you.", at=2, script=lambda live: live.tell("typed words")
+    )
+    assert run.turns[0].transcript == "hello there" or run.turns[0].transcript == "typed words"
+    assert len(run.voiced()) >= 2
+    ended = converse(("quiet", 30), at=3, script=lambda live: live.end())
+    assert ended.seconds == pytest.approx(3, abs=0.3)
+
+
+def test_a_muted_agent_hears_nothing() -> None:
+    run = converse(("quiet", 1), ("speech", 2), ("quiet", 3), at=0.5, script=lambda a: a.mute())
+    assert run.turns == ()
+
+
+def test_a_farewell_is_answered_and_ends_the_conversation() -> None:
+    model = FakeModel(Line("okay, goodbye!", ("Bye, take care.",)))
+    run = converse(("speech", 1), ("quiet", 60), model=model)
+    assert run.turns[0].reply == "Bye, take care."
+    assert run.seconds < 5
+
+
+def test_a_silent_user_is_asked_twice_and_then_left_in_peace() -> None:
+    run = converse(("quiet", 120), policy=TurnPolicy())
+    assert len(run.voiced()) == 2
+
+
+# --- never stuck ----------------------------------------------------------------------------------
+
+
+def test_a_model_that_fails_is_apologised_for_and_the_next_turn_works() -> None:
+    model = FakeModel(Line("boom", error=GenerationError("lost")), Line("again", ("Here I am.",)))
+    run = converse(
+        ("speech", 1), ("quiet", 6), ("speech", 1), ("quiet", 4), model=model, policy=DARING
+    )
+    assert [t.status for t in run.turns] == [TurnStatus.FAILED, TurnStatus.COMPLETE]
+    assert isinstance(run.of(Failed)[0].error, GenerationError)
+    assert len(run.voiced()) >= 2
+
+
+def test_an_unheard_answer_that_fails_is_tried_again_and_nobody_notices() -> None:
+    class FailsOnce(FakeModel):
+        def say(self, text: str, **given: Any) -> Iterator[SpeechDelta]:
+            if text == "Here I am." and len(self.recollections) == 1:
+                raise GenerationError("lost")
+            yield from super().say(text, **given)
+
+    run = converse(("speech", 1), ("quiet", 6), model=FailsOnce(Line("hi", ("Here I am.",))))
+    assert [t.reply for t in run.turns] == ["Here I am."]
+    assert run.of(Failed) == []
+
+
+def test_an_error_that_is_nobodys_becomes_ours_without_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = FakeModel(Line("boom", error=ZeroDivisionError("about ada")))
+    run = converse(("speech", 1), ("quiet", 6), model=model, policy=DARING)
+    assert "ZeroDivisionError" in str(run.of(Failed)[0].error)
+    assert "ada" not in caplog.text + str(run.of(Failed)[0].error)
+
+
+def test_a_store_that_fails_is_told_aloud_and_the_next_turn_works() -> None:
+    broken = [True]
+
+    def fails() -> None:
+        if broken:
+            broken.clear()
+            raise StoreError("locked")
+
+    run = converse(
+        ("speech", 1), ("quiet", 8), ("speech", 1), ("quiet", 4), memory=RAMMemory(fails=fails)
+    )
+    assert isinstance(run.of(Failed)[0].error, StoreError)
+    assert len(run.turns) == 1
+    assert run.turns[0].status is TurnStatus.COMPLETE
+
+
+def test_a_lost_microphone_ends_the_conversation_plainly() -> None:
+    audio = FakeAudio(schedule(("speech", 10)), lost_at=2)
+    run = converse(audio=audio)
+    assert isinstance(run.of(Failed)[0].error, AudioDeviceError)
+    assert run.seconds < 5
+
+
+def test_nothing_is_left_when_a_conversation_has_ended() -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        converse(("speech", 1), ("quiet", 3))
+    time.sleep(0.1)
+    assert threading.active_count() <= before
+
+
+class Hanging(FakeModel):
+    """Hangs when it opens its first utterance, until it is told to go on."""
+
+    def __init__(self, goes_on: threading.Event) -> None:
+        super().__init__(Line("heard", ("Here I am.",)))
+        self._goes_on = goes_on
+        self._is_first = True
+
+    def listen(self, **given: Any) -> FakeHearing:
+        if self._is_first:
+            self._is_first = False
+            self._goes_on.wait()
+        return super().listen(**given)
+
+
+async def test_a_model_that_hangs_is_left_behind_and_the_next_turn_works() -> None:
+    goes_on = threading.Event()
+    model, memory = Hanging(goes_on), RAMMemory()
+    policy = TurnPolicy(reengagements=0, hangs_after=0.9, gives_up_after=1.5)
+    audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 3), ("speech", 0.5), ("quiet", 1.5)))
+    store = Worker("echat-memory")
+    live = Live(
+        model, memory, audio, vad=ScriptedVAD(), turn_end=None, policy=policy,
+        user="ada", key="k", think="tag", lang="en", store=store,
+    )  # fmt: skip
+    await live.run()
+    store.close()
+    goes_on.set()
+    events = [event async for event in live.events()]
+    (failed,) = (e for e in events if isinstance(e, Failed))
+    assert "no answer came" in str(failed.error)
+    said = [e.text for e in events if isinstance(e, TextDelta)]
+    assert said[:2] == [LINES["moment"]["en"], LINES["sorry"]["en"]]
+    assert [turn.reply for turn in memory.recall("ada").turns] == ["Here I am."]
