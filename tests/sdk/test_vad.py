@@ -1,0 +1,54 @@
+"""Both detectors, on a real voice, on silence and on noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from echat_sdk.audio import SAMPLE_RATE, Waveform, frames
+from echat_sdk.io.wav import read_audio
+from echat_sdk.protocols import VAD
+from echat_sdk.vad import SileroVAD, WebRTCVAD, open_vad
+
+SAD = Path(__file__).parents[2] / "examples/audio/sad.wav"
+
+
+@pytest.fixture(params=[SileroVAD, WebRTCVAD])
+def vad(request: pytest.FixtureRequest) -> VAD:
+    made: VAD = request.param()
+    return made
+
+
+def flags(vad: VAD, samples: Waveform) -> list[bool]:
+    return [vad.is_speech(frame) for frame in frames(samples)]
+
+
+def test_a_voice_is_speech_and_silence_is_none(vad: VAD) -> None:
+    speech = flags(vad, read_audio(SAD))
+    assert np.mean(speech[10:-10]) > 0.7
+    vad.reset()
+    assert not any(flags(vad, np.zeros(SAMPLE_RATE, np.int16)))
+
+
+def test_soft_noise_is_no_speech(vad: VAD) -> None:
+    noise = (np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE) * 20).astype(np.int16)
+    assert np.mean(flags(vad, noise)) < 0.05
+
+
+def test_a_reset_forgets(vad: VAD) -> None:
+    voice = read_audio(SAD)
+    first = flags(vad, voice)
+    vad.reset()
+    assert flags(vad, voice) == first
+
+
+def test_silero_tells_loud_noise_from_a_voice() -> None:
+    noise = (np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE) * 3000).astype(np.int16)
+    assert np.mean(flags(SileroVAD(), noise)) < 0.05
+
+
+def test_the_best_that_is_installed_is_opened() -> None:
+    assert isinstance(open_vad(), SileroVAD)
+    assert isinstance(open_vad("webrtc"), WebRTCVAD)
