@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
-import numpy as np
-
-from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Hertz, Seconds, Waveform
+from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
 from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.timed import TimedAudio
 
 
-class FakeAudio:
-    """An `AudioIO`: plays a script into the agent and writes down what the agent said, and when.
+class FakeAudio(TimedAudio):
+    """Plays a script into the agent, writes down what it said and when, and can be unplugged.
 
     Args:
         heard: What the microphone hears; then it ends.
@@ -29,60 +28,19 @@ class FakeAudio:
         latency: Seconds = 0.04,
         lost_at: Seconds | None = None,
     ) -> None:
-        self.output_rate = output_rate
-        self.latency = latency
-        self.said: list[tuple[Seconds, Waveform]] = []
-        self._heard = iter(heard)
+        super().__init__(heard, output_rate=output_rate, latency=latency)
         self._lost_at = lost_at
-        self._free_at: Seconds = 0.0
-        self._is_closed = False
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         """The script, at the pace of time."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        for frame in self._heard:
-            due += FRAME_SECONDS
-            await asyncio.sleep(due - loop.time())
-            if self._is_closed:
-                return
+        async for frame in super().frames():
             self._check()
             yield frame
 
     async def play(self, samples: Waveform) -> None:
         """Take a piece; there is room again once all but `latency` of it was heard."""
         self._check()
-        loop = asyncio.get_running_loop()
-        start = max(loop.time(), self._free_at)
-        self._free_at = start + len(samples) / self.output_rate
-        self.said.append((start, samples))
-        await asyncio.sleep(max(0.0, self._free_at - self.latency - loop.time()))
-
-    def flush(self) -> None:
-        """Drop what has not been heard."""
-        now = asyncio.get_running_loop().time()
-        kept = []
-        for start, samples in self.said:
-            count = round((now - start) * self.output_rate)
-            if count > 0:
-                kept.append((start, samples[:count]))
-        self.said = kept
-        self._free_at = now
-
-    async def close(self) -> None:
-        """End the script."""
-        self._is_closed = True
-
-    def recording(self) -> Waveform:
-        """What was audible from the beginning on. Shape [S]."""
-        if not self.said:
-            return np.zeros(0, np.int16)
-        ends = [round(start * self.output_rate) + len(s) for start, s in self.said]
-        sound = np.zeros(max(ends), np.int16)
-        for start, samples in self.said:
-            first = round(start * self.output_rate)
-            sound[first : first + len(samples)] = samples
-        return sound
+        await super().play(samples)
 
     def _check(self) -> None:
         if self._lost_at is not None and asyncio.get_running_loop().time() >= self._lost_at:
