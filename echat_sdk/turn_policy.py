@@ -83,7 +83,7 @@ class TurnPolicy(BaseModel):
     @classmethod
     def of(cls, preset: Preset) -> TurnPolicy:
         """A policy by name: `patient` waits longest, `kiosk` stands in a noisy hall."""
-        return _PRESETS[preset]
+        return PRESETS[preset]
 
     def end_delay(self, chance: float | None, patience: float = 1.0) -> Seconds:
         """The pause that ends a turn.
@@ -100,12 +100,13 @@ class TurnPolicy(BaseModel):
         return min(delay * min(max(patience, 1.0), self.most_patience), self.max_delay)
 
 
-_PRESETS: dict[Preset, TurnPolicy] = {
+PRESETS: dict[Preset, TurnPolicy] = {
     "patient": TurnPolicy(min_delay=0.5, delay=1.1, max_delay=3.5, confirm=0.3, reengage_after=15),
     "normal": TurnPolicy(),
     "brisk": TurnPolicy(min_delay=0.2, delay=0.5, max_delay=1.6, reengage_after=6),
     "kiosk": TurnPolicy(start=0.24, delay=0.6, max_delay=1.8, confirm=0.5, longest=30),
 }
+"""The policies that have a name."""
 
 
 def patience_for(cues: Cues) -> float:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from echat_sdk.cli import checkpoints, doctor, evaluate, measure, memory, models, settings, talk
+from echat_sdk.cli import (
+    checkpoints,
+    doctor,
+    evaluate,
+    live,
+    measure,
+    memory,
+    models,
+    settings,
+    talk,
+)
 
 app = typer.Typer(
     name="echat",
@@ -18,6 +28,7 @@ app.command("reply")(talk.reply)
 app.command("understand")(talk.understand)
 app.command("say")(talk.say)
 app.command("chat")(talk.chat)
+app.command("talk")(live.talk)
 models.app.command("convert")(checkpoints.convert)
 models.app.command("assemble")(checkpoints.assemble)
 app.add_typer(models.app, name="models")

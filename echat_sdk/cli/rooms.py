@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.config import Settings
-    from echat_sdk.protocols import SpeechModel
+    from echat_sdk.protocols import SpeechModel, TurnEnd
 
 
 def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
@@ -25,6 +25,13 @@ def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
         lang=settings.lang,
         lazy=lazy,
     )
+
+
+def turn_end(settings: Settings) -> TurnEnd | None:
+    """Smart Turn, if it was pulled; None where a conversation goes by its pauses alone."""
+    from echat_sdk.model.turn_end import open_turn_end
+
+    return open_turn_end(threads=1)
 
 
 @contextmanager

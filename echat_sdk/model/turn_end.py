@@ -16,6 +16,8 @@ from echat_sdk.model.cascade.features import log_mel
 
 WINDOW: Seconds = 8.0
 
+FILE = "smart-turn-v3.2-cpu.onnx"
+
 _SAMPLES = round(WINDOW * SAMPLE_RATE)
 _EPSILON = 1e-7  # added to the variance that the sound is divided by
 
@@ -69,3 +71,15 @@ def _window(samples: FloatWaveform) -> FloatWaveform:
     padded = np.pad(last, (_SAMPLES - len(last), 0))
     level: FloatWaveform = (padded - padded.mean()) / np.sqrt(padded.var() + _EPSILON)
     return level
+
+
+def open_turn_end(*, threads: int = 1) -> SmartTurn | None:
+    """Smart Turn as it was pulled; None where it was not.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    from echat_sdk.model import zoo
+
+    folder = zoo.find("smart-turn")
+    return SmartTurn(folder / FILE, threads=threads) if folder else None
