@@ -55,6 +55,17 @@ class Settings(BaseModel):
     max_seconds: float = Field(
         120.0, gt=0, le=600, description="Longest utterance that is taken, in seconds."
     )
+    hearing: Literal["exact", "chunked"] = Field(
+        "exact", description="Of the end-to-end network: chunked is sooner, and approximate."
+    )
+    flow_steps: int = Field(
+        0, ge=0, le=100, description="Steps that make its sound; 0 is the checkpoint's own."
+    )
+    vllm_url: str = Field("", description="vLLM server that decodes it; key in VLLM_API_KEY.")
+    vllm_model: str = Field("", description="What that server calls the model.")
+    vllm_allow_plain: bool = Field(
+        False, description="Whether speech may travel to another machine over plain http."
+    )
 
 
 class Loaded(BaseModel):

@@ -1,63 +1,62 @@
-"""The end-to-end network's decoding, timed beside transformers' own with the same weights.
-
-All ways run in turn in one process, again and again, so that a busy neighbour slows all alike; what
-is told are ratios. Answers are forced to one length: a model that ends early would look fast.
-"""
+"""The end-to-end network on this machine: decoding, first packet, sound, turns, conversations."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from echat_sdk.audio import Seconds
-from echat_sdk.model.echat.decoding import Decoding
+from echat_sdk.bench import conversations, decoding, first_packet, token2wav
+from echat_sdk.bench.conversations import SessionsHeld, TurnRow
+from echat_sdk.bench.decoding import DecodeRow, Way
+from echat_sdk.bench.first_packet import FirstPacket
+from echat_sdk.bench.token2wav import SCHEDULES, ChunkRow, Schedule
 from echat_sdk.model.echat.directory import load
-from echat_sdk.model.echat.engine import Engine, EngineLimits, Prompt
-from echat_sdk.model.echat.kv import ParkedKV
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
 from echat_sdk.model.echat.quantize import quantize
-from echat_sdk.model.echat.sampling import Sampler, Sampling
-
-PROMPT = 64
-"""Ids of each request's prompt."""
-
-TURN = 80
-"""Ids of a turn of the conversation that grows: what was heard, and the text of the answer."""
-
-_GREEDY = Sampling(temperature=0)
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeRow:
-    """Decoding in one way at one number of requests.
+class Plan:
+    """What is measured, and how often.
 
     Attributes:
-        way: `transformers`, or ours and its precision.
-        rows: Requests at once.
-        rates: Tokens a second over all requests, one for each repeat.
-        ratio: Median rate by that of transformers at as many requests.
-        bandwidth: Weight bytes read a second, by what this memory was measured to give.
+        batches: Numbers of requests at once.
+        tokens: Steps that are timed.
+        prompt: Ids of each request's prompt.
+        repeats: Of everything.
+        turns: Which turns of a conversation, rising.
+        turn: Ids of a turn.
+        words: Tokens of thought and text before the first speech code.
+        schedules: Ways to solve the flow; the first makes the first packet's sound.
+        compiles: Whether transformers' compiled way is measured; a minute for each batch.
     """
 
-    way: str
-    rows: int
-    rates: tuple[float, ...]
-    ratio: float
-    bandwidth: float
+    batches: tuple[int, ...] = (1, 8, 32)
+    tokens: int = 20
+    prompt: int = 64
+    repeats: int = 3
+    turns: tuple[int, ...] = (1, 20)
+    turn: int = 80
+    words: int = 40
+    schedules: tuple[Schedule, ...] = SCHEDULES
+    compiles: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class TurnRow:
-    """First token of a turn: with what was read before kept, and with all read again."""
-
-    turn: int
-    kept: Seconds
-    again: Seconds
+QUICK = Plan(
+    batches=(1, 8),
+    tokens=3,
+    prompt=8,
+    repeats=1,
+    turns=(1, 4),
+    turn=40,
+    words=6,
+    schedules=(Schedule(1), Schedule(1, 0.0)),
+    compiles=False,
+)
+"""Under two minutes for half a billion parameters on two busy cores; figures are rough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,145 +64,92 @@ class ModelBench:
     """What one run found.
 
     Attributes:
+        device: What it ran on.
+        threads: Processor threads.
         memory: Bytes a second that this memory gives to one reader.
+        decode: Ways to decode, by number of requests.
+        first_packet: Stages up to the first sound.
+        token2wav: Chunks of sound, by schedule.
+        turns: First tokens of a conversation's turns.
+        sessions: What waiting conversations take.
     """
 
-    decode: tuple[DecodeRow, ...]
-    turns: tuple[TurnRow, ...]
+    device: str
+    threads: int
     memory: float
+    decode: tuple[DecodeRow, ...]
+    first_packet: FirstPacket
+    token2wav: tuple[ChunkRow, ...]
+    turns: tuple[TurnRow, ...]
+    sessions: SessionsHeld
 
 
 def run(
     directory: Path,
     *,
     threads: int,
-    batches: tuple[int, ...] = (1, 8),
-    tokens: int = 20,
-    repeats: int = 3,
-    progress: Callable[[], None] = lambda: None,
+    plan: Plan | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> ModelBench:
-    """Time a checkpoint; some minutes for half a billion parameters on two cores.
+    """Measure a checkpoint; a quarter of an hour for half a billion parameters on two cores.
+
+    On a GPU if there is one, in bfloat16; else float32 beside int8.
 
     Args:
         directory: A checkpoint directory.
         threads: Processor threads.
-        batches: Numbers of requests at once.
-        tokens: Length of each answer.
-        repeats: Of each way.
-        progress: Told after each measurement: 3 * len(batches) * repeats + 3 of them.
+        plan: What is measured.
+        progress: Told what begins.
 
     Raises:
         ModelError: see `directory.load`.
     """
+    plan = plan or Plan()
     torch.set_num_threads(threads)
-    whole = load(directory)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    progress("opening")
+    ways, fastest = _ways(directory, device, plan)
+    decode, memory = decoding.measure(
+        ways,
+        plan.batches,
+        repeats=plan.repeats,
+        memory=lambda: decoding.memory_rate(device),
+        progress=progress,
+    )
+    spoken = token2wav.open_spoken(directory, device)
+    chunks = token2wav.measure(spoken, plan.schedules, repeats=plan.repeats, progress=progress)
+    packet = first_packet.measure(
+        first_packet.engine_for(fastest),
+        spoken,
+        words=plan.words,
+        repeats=plan.repeats,
+        steps=plan.schedules[0].steps,
+        progress=progress,
+    )
+    turns, parked = conversations.turns(
+        conversations.engine_for(fastest, plan.turns, plan.turn),
+        plan.turns,
+        length=plan.turn,
+        repeats=plan.repeats,
+        progress=progress,
+    )
+    held = conversations.held(parked)
+    return ModelBench(str(device), threads, memory, decode, packet, chunks, turns, held)
+
+
+def _ways(
+    directory: Path, device: torch.device, plan: Plan
+) -> tuple[list[Way], EChatForConditionalGeneration]:
+    """What is compared, transformers' eager way first; and the network as the SDK would open it."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    whole = load(directory, dtype=dtype, device=device)
+    ways = [decoding.theirs(whole, plan.tokens, plan.prompt)]
+    if plan.compiles:
+        ways.append(decoding.theirs(whole, plan.tokens, plan.prompt, compiled=True))
+    precision = str(dtype).removeprefix("torch.")
+    ways.append(decoding.ours(f"ours, {precision}", whole, plan.tokens, plan.prompt))
+    if device.type == "cuda":
+        return ways, whole
     eight = load(directory)
     quantize(eight.llm)
-    memory = _memory_rate()
-    ways: dict[str, tuple[Callable[[int], float], int]] = {
-        "transformers": (lambda rows: _theirs(whole, rows, tokens), _weight_bytes(whole)),
-        "ours float32": (lambda rows: _ours(whole, rows, tokens), _weight_bytes(whole)),
-        "ours int8": (lambda rows: _ours(eight, rows, tokens), _weight_bytes(eight)),
-    }
-    rates: dict[tuple[str, int], list[float]] = {}
-    for rows in batches:
-        for _ in range(repeats):
-            for way, (measure, _bytes) in ways.items():
-                rates.setdefault((way, rows), []).append(measure(rows))
-                progress()
-    decode = []
-    for (way, rows), found in rates.items():
-        middle = statistics.median(found)
-        base = statistics.median(rates["transformers", rows])
-        steps = middle / rows
-        share = steps * ways[way][1] / memory
-        decode.append(DecodeRow(way, rows, tuple(found), middle / base, share))
-    turns = tuple(_turns(eight, (1, 4, 12), progress))
-    return ModelBench(tuple(decode), turns, memory)
-
-
-@torch.inference_mode()
-def _theirs(model: EChatForConditionalGeneration, rows: int, tokens: int) -> float:
-    ids = torch.stack([_prompt(seed) for seed in range(rows)])
-    start = time.perf_counter()
-    model.llm.generate(  # type: ignore[misc]
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=tokens,
-        min_new_tokens=tokens,
-        do_sample=False,
-        pad_token_id=0,
-    )
-    return rows * tokens / (time.perf_counter() - start)
-
-
-def _ours(model: EChatForConditionalGeneration, rows: int, tokens: int) -> float:
-    engine = Engine(model, EngineLimits(rows=rows, positions=512))
-    start = time.perf_counter()
-    streams = [
-        engine.start(Prompt(tuple(_prompt(seed).tolist())), _endless(model, tokens), _greedy())
-        for seed in range(rows)
-    ]
-    for stream in streams:
-        for _ in stream:
-            pass
-    return rows * tokens / (time.perf_counter() - start)
-
-
-def _turns(
-    model: EChatForConditionalGeneration, at: tuple[int, ...], progress: Callable[[], None]
-) -> Iterator[TurnRow]:
-    engine = Engine(model, EngineLimits(rows=1, positions=4096))
-    for turn in at:
-        before = tuple(_prompt(turn, (turn - 1) * TURN).tolist())
-        new = tuple(_prompt(0).tolist())
-        past = engine.read(Prompt(before)) if before else None
-        kept = _first_token(engine, Prompt(new), past)
-        yield TurnRow(turn, kept, _first_token(engine, Prompt((*before, *new)), None))
-        progress()
-
-
-def _first_token(engine: Engine, prompt: Prompt, past: ParkedKV | None) -> Seconds:
-    start = time.perf_counter()
-    stream = engine.start(prompt, _endless(engine.model, 4), _greedy(), past=past)
-    next(stream)
-    taken = time.perf_counter() - start
-    stream.close()
-    return taken
-
-
-def _greedy() -> Sampler:
-    return Sampler(_GREEDY, 0)
-
-
-def _endless(model: EChatForConditionalGeneration, tokens: int) -> Decoding:
-    """An answer of a fixed length: its end mark is a row that no text has."""
-    vocab = replace(model.config.vocab, text_end=model.config.vocab_size - 1)
-    return Decoding.of(vocab, speaks=False, max_tokens=tokens)
-
-
-def _prompt(seed: int, length: int = PROMPT) -> torch.Tensor:
-    chance = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 20_000, (length,), generator=chance)
-
-
-def _weight_bytes(model: EChatForConditionalGeneration) -> int:
-    """Bytes that a text token reads: the layers and the head. The table gives one row."""
-    head = {name for name, _ in model.llm.named_modules() if name.startswith("lm_head")}
-    tensors = [*model.llm.named_parameters(remove_duplicate=False), *model.llm.named_buffers()]
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for name, tensor in tensors
-        if "embed_tokens" not in name or not head
-    )
-
-
-def _memory_rate() -> float:
-    """Bytes a second of reading memory that no cache holds."""
-    block = torch.ones(64 * 2**20)
-    best = 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        block.sum()
-        best = max(best, block.numel() * 4 / (time.perf_counter() - start))
-    return best
+    return [*ways, decoding.ours("ours, int8", eight, plan.tokens, plan.prompt)], eight

@@ -79,6 +79,29 @@ def assemble(
     _print(report, as_json)
 
 
+def export(
+    name: Annotated[str, typer.Argument(help="A checkpoint, or its folder.")],
+    out: Annotated[Path, typer.Argument(help="A folder to write.")],
+    target: Annotated[str, typer.Option("--for", help="vllm: its language model, a plain Qwen2.")],
+) -> None:
+    """Write a part of a checkpoint for another program.
+
+    Example: [bold]echat models export osum-echat-tag ./served --for vllm[/]
+    """
+    if target != "vllm":
+        raise ConfigError(f"export is for vllm, not for {target!r}")
+    folder = checkpoint_folder(name)
+    if folder is None:
+        raise ModelMissingError(
+            f"no checkpoint {name}; echat models list shows those that are here"
+        )
+    from echat_sdk.model.echat.merged import export as run
+
+    run(folder, out)
+    flags = "--enable-prompt-embeds --skip-tokenizer-init --generation-config vllm"
+    typer.echo(f"in {out}; serve it with: vllm serve {out} {flags}")
+
+
 @voices.command("list")
 def list_voices(model: ModelOption = None, as_json: JsonOption = False) -> None:
     """List the voices of a checkpoint.
@@ -99,6 +122,10 @@ def add_voice(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     clip: Annotated[Path, typer.Argument(help="3 to 30 s of one person speaking.")],
     model: ModelOption = None,
+    seconds: Annotated[
+        float,
+        typer.Option("--prompt", min=1, max=30, help="Seconds of it kept; fewer speak sooner."),
+    ] = 10.0,
 ) -> None:
     """Make a voice from a recording of somebody who agreed to it.
 
@@ -120,7 +147,9 @@ def add_voice(
             raise ModelMissingError(
                 f"no {network.name} in {spoken}; convert the whole CosyVoice tar, which holds it"
             )
-    made = make_voice(wave, SAMPLE_RATE, SpeechTokenizer(networks[0]), SpeakerEncoder(networks[1]))
+    made = make_voice(
+        wave, SAMPLE_RATE, SpeechTokenizer(networks[0]), SpeakerEncoder(networks[1]), prompt=seconds
+    )
     typer.echo(f"voice {name}: {made.save(spoken / 'voices', name)}")
 
 

@@ -12,6 +12,7 @@ from echat_sdk.cli import (
     measure,
     memory,
     models,
+    replay,
     settings,
     talk,
 )
@@ -29,8 +30,10 @@ app.command("understand")(talk.understand)
 app.command("say")(talk.say)
 app.command("chat")(talk.chat)
 app.command("talk")(live.talk)
+app.command("replay")(replay.replay)
 models.app.command("convert")(checkpoints.convert)
 models.app.command("assemble")(checkpoints.assemble)
+models.app.command("export")(checkpoints.export)
 app.add_typer(models.app, name="models")
 app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")

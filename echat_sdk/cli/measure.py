@@ -12,15 +12,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
-from echat_sdk.cli import rooms
-from echat_sdk.errors import ModelMissingError
+from echat_sdk.cli import measure_model, rooms
 from echat_sdk.turn import Lang
 
 if TYPE_CHECKING:
-    from echat_sdk.bench.model import ModelBench
     from echat_sdk.bench.reply import ReplyBench
 
 app = typer.Typer(help="Measure, on this machine.", no_args_is_help=True)
+app.command("model")(measure_model.model)
+app.command("encode")(measure_model.encode)
 
 _WIDTH = 40
 
@@ -77,60 +77,6 @@ def hear(
     ears = Transcriber(zoo.locate("whisper-base"), threads=settings.threads)
     found = bench.run(ears, utterances)
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.line())
-
-
-@app.command("model")
-def model(
-    name: Annotated[str, typer.Option("--model", help="A checkpoint.")] = "nano-init",
-    requests: Annotated[
-        list[int] | None, typer.Option("--requests", min=1, max=64, help="At once; 1 and 8.")
-    ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, max=20)] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
-    """Time the end-to-end network's decoding beside transformers' own, with the same weights.
-
-    Example: [bold]echat bench model --requests 1 --requests 8 --requests 32[/]
-    """
-    from echat_sdk.model import checkpoint_folder
-
-    folder = checkpoint_folder(name)
-    if folder is None:
-        raise ModelMissingError(f"no checkpoint {name}; run: echat models assemble nano-init")
-    from echat_sdk.bench import model as bench
-
-    settings = config.load()
-    batches = tuple(requests or (1, 8))
-    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
-        task = progress.add_task("decoding", total=3 * len(batches) * repeats + 3)
-        found = bench.run(
-            folder,
-            threads=settings.threads,
-            batches=batches,
-            repeats=repeats,
-            progress=lambda: progress.advance(task),
-        )
-    if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
-    else:
-        _show_model(found)
-
-
-def _show_model(found: ModelBench) -> None:
-    console = Console(highlight=False)
-    table = Table("requests", "way", "tokens/s", "of transformers", "of the memory's bandwidth")
-    for row in found.decode:
-        rate = sorted(row.rates)[len(row.rates) // 2]
-        spread = f"{rate:.1f} ({min(row.rates):.1f} to {max(row.rates):.1f})"
-        share = f"{row.bandwidth:.0%}"
-        table.add_row(str(row.rows), row.way, spread, f"{row.ratio:.2f}", share)
-    console.print(table)
-    for turn in found.turns:
-        console.print(
-            f"turn {turn.turn}: first token after {turn.kept:.2f} s with what was read kept, "
-            f"{turn.again:.2f} s with all read again"
-        )
-    console.print(f"memory gives one reader {found.memory / 1e9:.1f} GB/s")
 
 
 def _show(found: ReplyBench) -> None:

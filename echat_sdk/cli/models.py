@@ -26,6 +26,9 @@ from echat_sdk.cli.account import write_json
 from echat_sdk.errors import EChatError
 from echat_sdk.model import DEFAULT_MODEL, checkpoint_folder, local_checkpoints, zoo
 from echat_sdk.model.cache import size_text
+from echat_sdk.model.fetch import File
+from echat_sdk.model.manifest import Card
+from echat_sdk.model.pull import Progress
 
 app = typer.Typer(
     help="The models that can be used, and their weights.",
@@ -82,7 +85,10 @@ def info(
     """
     card = zoo.card(name)
     if as_json:
-        files = {part: asdict(zoo.PARTS[part])["files"] for part in card.parts + card.voices}
+        files = {
+            part: asdict(zoo.PARTS[part])["files"]
+            for part in card.parts + card.voices + card.release
+        }
         write_json({**_card_json(card), "files": files})
         return
     console = Console(highlight=False)
@@ -94,13 +100,14 @@ def info(
     table.add_row("here", _state(card))
     console.print(f"[bold]{card.name}[/]  {escape(card.summary)}")
     console.print(table)
-    if not card.parts:
+    if card.release:
+        console.print(f"To get it: echat models pull {card.name} --allow-pickle")
         console.print(f"With its released file at hand: echat models convert FILE {card.name}")
-    for part in card.parts + card.voices:
+    for part in card.parts + card.voices + card.release:
         optional = "  (optional: --voices)" if part in card.voices else ""
         console.print(f"\n[bold]{part}[/]  {zoo.PARTS[part].licence}{optional}")
         for file in zoo.PARTS[part].files:
-            console.print(f"  {file.name}  {size_text(file.size)}  sha256 {file.sha256[:12]}...")
+            console.print(f"  {file.name}  {_pin(file)}")
         for source in zoo.PARTS[part].files[0].sources:
             console.print(f"  from {source}", style="dim", soft_wrap=True)
 
@@ -114,24 +121,52 @@ def pull(
     folder: Annotated[
         Path | None, typer.Option("--from", help="A local folder to look into first.")
     ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Open a released pickle, in a child process that may load tensors and no more.",
+        ),
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the released files after they are converted.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take what the hub has now, if its release changed.")
+    ] = False,
 ) -> None:
     """Fetch a model's weights and verify them; go on where a pull was interrupted; mend.
+
+    What others released is converted as it comes, into a checkpoint of the model's name.
 
     Example: [bold]echat models pull echat-lite --voices[/]
     """
     console = Console(stderr=True, highlight=False)
     try:
         with _progress(console) as tell:
-            report = zoo.pull(name, voices=voices, folder=folder, progress=tell)
+            report = zoo.pull(
+                name,
+                voices=voices,
+                folder=folder,
+                allow_pickle=allow_pickle,
+                keep=keep,
+                update=update,
+                progress=tell,
+            )
     except KeyboardInterrupt:
+        consent = " --allow-pickle" * allow_pickle
         raise KeyboardInterrupt(
-            f"interrupted; what was fetched is kept: echat models pull {name} goes on"
+            f"interrupted; what was fetched is kept: echat models pull {name}{consent} goes on"
         ) from None
     if not report.fetched and not report.converted:
         console.print(f"{name} is here and whole: {report.home}")
         return
     size = size_text(sum(file.size for file in report.fetched))
     done = f"{size} fetched and verified" if report.fetched else "converted"
+    if report.fetched and name in report.converted:
+        done += ", then converted"
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", soft_wrap=True)
     console.print(f"{name} is here: {done} in {report.seconds:.0f} s, in {report.home}")
 
 
@@ -150,7 +185,8 @@ def verify(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
     elif problems:
         for problem in problems:
             console.print(f"[red]{escape(str(problem))}[/]", soft_wrap=True)
-        console.print(f"To mend it, run: echat models pull {name}")
+        consent = " --allow-pickle" * (name in zoo.MODELS and bool(zoo.card(name).release))
+        console.print(f"To mend it, run: echat models pull {name}{consent}")
     else:
         Console(highlight=False).print(f"{name} is here and whole")
     if problems:
@@ -159,12 +195,15 @@ def verify(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
 
 @app.command()
 def path(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
-    """Print the directory that each part is loaded from.
+    """Print the directory that each part is loaded from, or the converted checkpoint.
 
     Example: [bold]echat models path whisper-base[/]
     """
-    parts = (name,) if name in zoo.PARTS else zoo.card(name).parts
-    places = {part: str(zoo.locate(part)) for part in parts}
+    if name in zoo.MODELS and zoo.card(name).release:
+        places = {name: str(zoo.checkpoint(name))}
+    else:
+        parts = (name,) if name in zoo.PARTS else zoo.card(name).parts
+        places = {part: str(zoo.locate(part)) for part in parts}
     if as_json:
         write_json(places)
     else:
@@ -173,7 +212,7 @@ def path(name: Name = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[zoo.Progress], None]]:
+def _progress(console: Console) -> Iterator[Callable[[Progress], None]]:
     """Bars on a terminal; elsewhere, such as in a log, a few plain lines."""
     if not console.is_terminal:
         yield _plain(console)
@@ -189,20 +228,23 @@ def _progress(console: Console) -> Iterator[Callable[[zoo.Progress], None]]:
     tasks: dict[tuple[str, str], TaskID] = {}
     with Bars(*columns, console=console) as bars:
 
-        def tell(progress: zoo.Progress) -> None:
+        def tell(progress: Progress) -> None:
             key = (progress.part, progress.file)
+            label = "/".join(filter(None, key))
+            if not progress.total:  # something that takes a while, nobody knows how long
+                bars.console.print(f"{label}: {progress.note}")
+                return
             if key not in tasks:
-                label = "/".join(filter(None, key))
-                tasks[key] = bars.add_task(label, total=progress.total or None, note="")
+                tasks[key] = bars.add_task(label, total=progress.total, note="")
             bars.update(tasks[key], completed=progress.done, note=progress.note)
 
         yield tell
 
 
-def _plain(console: Console) -> Callable[[zoo.Progress], None]:
+def _plain(console: Console) -> Callable[[Progress], None]:
     told: set[tuple[str, str, int]] = set()
 
-    def tell(progress: zoo.Progress) -> None:
+    def tell(progress: Progress) -> None:
         large = progress.total >= _PLAIN_LARGE
         step = _PLAIN_STEPS * progress.done // progress.total if large else 0
         key = (progress.part, progress.file, step)
@@ -215,11 +257,11 @@ def _plain(console: Console) -> Callable[[zoo.Progress], None]:
     return tell
 
 
-def _state(card: zoo.Card) -> str:
+def _state(card: Card) -> str:
     if checkpoint_folder(card.name):
         return "yes"
-    if not card.parts:
-        return "to be converted"
+    if card.release:
+        return "no"
     missing = [part for part in card.parts if not _is_here(part)]
     if not missing:
         return "yes"
@@ -234,11 +276,19 @@ def _is_here(part: str) -> bool:
     return True
 
 
+def _pin(file: File) -> str:
+    if file.sha256:
+        return f"{size_text(file.size)}  sha256 {file.sha256[:12]}..."
+    about = f"about {size_text(file.size)}  " if file.size else ""
+    return f"{about}sha256 as the hub has it at the first pull"
+
+
 def _size(size: int) -> str:
     return size_text(size) if size else "not stated"
 
 
-def _card_json(card: zoo.Card) -> dict[str, Any]:
-    converted = checkpoint_folder(card.name) is not None
-    here = converted or (bool(card.parts) and all(_is_here(part) for part in card.parts))
-    return {**asdict(card), "can_be_loaded": converted or bool(card.parts), "here": here}
+def _card_json(card: Card) -> dict[str, Any]:
+    here = checkpoint_folder(card.name) is not None
+    if not card.release:
+        here = all(_is_here(part) for part in card.parts)
+    return {**asdict(card), "here": here}

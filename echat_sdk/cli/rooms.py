@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
     """The model that the settings name; `lazy` where a command uses only some of its parts."""
     from echat_sdk.model import load_model
+    from echat_sdk.model.options import NetworkOptions
 
     return load_model(
         settings.model,
@@ -24,6 +25,13 @@ def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
         infer_gender=settings.infer_gender,
         lang=settings.lang,
         lazy=lazy,
+        options=NetworkOptions(
+            hearing=settings.hearing,
+            flow_steps=settings.flow_steps,
+            vllm_url=settings.vllm_url,
+            vllm_model=settings.vllm_model,
+            vllm_allow_plain=settings.vllm_allow_plain,
+        ),
     )
 
 

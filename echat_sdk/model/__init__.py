@@ -13,6 +13,7 @@ from echat_sdk.config import home_dir
 from echat_sdk.errors import ModelMissingError
 
 if TYPE_CHECKING:
+    from echat_sdk.model.options import NetworkOptions
     from echat_sdk.protocols import SpeechModel
     from echat_sdk.turn import LangChoice
 
@@ -28,6 +29,7 @@ def load_model(
     infer_gender: bool = True,
     lang: LangChoice = "auto",
     lazy: bool = False,
+    options: NetworkOptions | None = None,
 ) -> SpeechModel:
     """Open a model whose weights are here.
 
@@ -41,11 +43,14 @@ def load_model(
         lang: The language to be ready for at once; `auto` is English. The other one takes a few
             seconds when it is first spoken.
         lazy: Whether each of its parts is opened when first used; else all are opened and warmed.
+        options: How the end-to-end network is run; other models do not heed it.
 
     Raises:
         ModelMissingError: unknown name, or weights or packages are missing; says what to do.
         CheckpointError: weights are damaged.
     """
+    from echat_sdk.model import zoo
+
     may = {"emotion": infer_emotion, "gender": infer_gender}
     infer = frozenset(cue for cue, allowed in may.items() if allowed)
     if folder := checkpoint_folder(name):
@@ -55,7 +60,11 @@ def load_model(
             raise ModelMissingError(
                 f'{name} needs the package {error.name}; run: pip install "echat-sdk[echat]"'
             ) from error
-        return open_model(folder, name=name, threads=threads, voice=voice, infer=infer)
+        return open_model(
+            folder, name=name, threads=threads, voice=voice, infer=infer, options=options
+        )
+    if name in zoo.MODELS and zoo.card(name).release:
+        zoo.checkpoint(name)  # it is not here: says how to pull it
     from echat_sdk.model.cascade.lite import load_cascade
 
     return load_cascade(name, threads=threads, voice=voice, infer=infer, lazy=lazy, lang=lang)

@@ -5,13 +5,16 @@ HOME/
   blobs/<sha256>         every fetched file, once
   parts/<part>/<file>    links to blobs, under the names that loaders want
   derived/<name>/        what was converted from a part
-  downloads/<part>/      unfinished files and wheels, kept until the part is complete
+  checkpoints/<model>/   what was converted from the parts of a release; also what users converted
+  downloads/<name>/      unfinished files and wheels, kept until the part is complete
+  pins/<part>.json       what the hub said of files that the manifest does not pin
   locks/<part>.lock
 ```
 
-A folder of `parts` or `derived` is used only when it is *sealed*: `.seal.json`, written last, holds
-the sha256, size and time of change of each file. A file whose size and time still fit its stamp is
-trusted without reading it; any other is hashed again before it is used.
+A folder of `parts` or `derived`, or a pulled checkpoint, is used only when it is *sealed*:
+`.seal.json`, written last, holds the sha256, size and time of change of each file. A file whose
+size and time still fit its stamp is trusted without reading it; any other is hashed again before it
+is used.
 """
 
 from __future__ import annotations
@@ -109,6 +112,14 @@ class Cache:
         """The folder of a conversion."""
         return self.root / "derived" / name
 
+    def checkpoint(self, model: str) -> Path:
+        """The folder of a model that is converted from a release."""
+        return self.root / "checkpoints" / model
+
+    def pins(self, part: str) -> Path:
+        """The file of what the hub said of a part's files; see `echat_sdk.model.pins`."""
+        return self.root / "pins" / f"{part}.json"
+
     def blob(self, sha256: str) -> Path:
         """Where the file with this hash is, or would be."""
         return self.root / "blobs" / sha256
@@ -177,18 +188,35 @@ class Cache:
                 _sync(fresh)
         fresh.replace(target)
 
-    def publish(self, scratch: Path, name: str) -> None:
-        """Seal a folder of freshly converted files and move it, whole, to `derived`."""
-        hashes = {path.name: sha256_of(path) for path in sorted(scratch.iterdir())}
-        for file in hashes:
-            _sync(scratch / file)
+    def publish(self, scratch: Path, target: Path, carry: str = "") -> None:
+        """Seal a folder of freshly converted files and move it, whole, to where it is used.
+
+        Args:
+            scratch: The folder, on this disk.
+            target: What it becomes, instead of what is there.
+            carry: Glob pattern of files that the user put there: they stay, outside the seal.
+        """
+        files = sorted(path for path in scratch.rglob("*") if path.is_file())
+        hashes = {path.relative_to(scratch).as_posix(): sha256_of(path) for path in files}
+        for file in files:
+            _sync(file)
         seal(scratch, hashes)
-        target = self.derived(name)
+        for kept in target.glob(carry) if carry else ():
+            copy = scratch / kept.relative_to(target)
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(kept, copy)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             shutil.rmtree(target)
         scratch.rename(target)
         _sync_folder(target.parent)
+
+    def drop(self, part: str, hashes: Mapping[str, str]) -> None:
+        """Remove the files of a part, which is not needed any more."""
+        shutil.rmtree(self.part(part), ignore_errors=True)
+        for sha256 in hashes.values():
+            self.blob(sha256).unlink(missing_ok=True)
 
     def clear_downloads(self, part: str) -> None:
         """Remove a complete part's unfinished files."""

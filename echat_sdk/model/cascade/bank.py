@@ -59,13 +59,13 @@ class Situation:
 
     Attributes:
         name: Its id in the data.
-        kind: `loss`, `bad`, `wrong`, `threat`, `good`, `talk`, `bye`, or `follow` (a sentence that
-            means something only after another).
+        kind: `loss`, `bad`, `wrong`, `threat`, `good`, `talk`, `bye`, `follow` (a sentence that
+            means something only after another), or `topic` (what it is about, not what happened).
         rank: Of two situations that match, the higher rank counts.
         about: What it is about, after "it is about"; may hold slots.
         says: What somebody in it would say; every situation matches its own.
         answers: By mood (`low`, `hot`, `afraid`, `up`, `start`, `ick`, `plain`), and for `follow`
-            by the kind of moment that it follows.
+            by the kind of moment that it follows; for `topic` by how it went.
     """
 
     name: str
@@ -115,6 +115,31 @@ def _best(words: str, lang: Lang, follows: bool) -> Match | None:
         if (score := situation.rank * 100 + length + grief) > best_score:
             best, best_score = Match(situation, slots), score
     return best
+
+
+def topic(text: str, lang: Lang) -> Match | None:
+    """What the words are about, whatever happened; None where no topic is known.
+
+    Its answers are keyed by how it went: `good`, `bad` or `plain`.
+    """
+    words = smooth(text, lang)
+    best: Match | None = None
+    best_score = 0.0
+    for situation in topics(lang):
+        for match in situation.patterns[0].finditer(words):
+            if _PLACE.search(words[: match.start()]):
+                continue  # "My sister sulks since the wedding" is about the sister
+            if (score := situation.rank * 100 - match.start()) > best_score:
+                slots = {k: v for k, v in match.groupdict().items() if v}
+                best, best_score = Match(situation, slots), score
+    return best
+
+
+_PLACE = re.compile(
+    r"\b(?:in|at|on|of|without|like|since|after|before|during|from|under|near|outside|behind"
+    r"|next to)"
+    r"(?: (?:the|my|our|a|an|his|her|their))? $"
+)
 
 
 def _match(situation: Situation, words: str) -> tuple[Mapping[str, str], int] | None:
@@ -191,6 +216,13 @@ def situations(lang: Lang) -> tuple[Situation, ...]:
         for name in ("bank", "talk")
         for line in _lines(f"{name}_{lang}.jsonl")
     )
+
+
+@cache
+def topics(lang: Lang) -> tuple[Situation, ...]:
+    """The topics of a language; none where none are written."""
+    rows = map(json.loads, _lines("topics_en.jsonl")) if lang == "en" else ()
+    return tuple(_read({"kind": "topic", "says": [], **row}, lang) for row in rows)
 
 
 @cache

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from echat_sdk.cues import Cues, Emotion, ReplyEmotion, VocalEvent
+from echat_sdk.model.cascade import reflect_en, reflect_zh
 from echat_sdk.model.cascade.bank import Match, fill, lines
 from echat_sdk.model.cascade.moment import HARD
 from echat_sdk.model.cascade.words import (
-    clauses,
     patterns,
     plain,
-    reflection,
     sentence,
 )
-from echat_sdk.turn import Heard, Lang, Recollection
+from echat_sdk.turn import Heard, Lang, Recollection, Turn
 
 LONG_WORDS = 70
 """An utterance of more words (Chinese: 1.5 times as many characters) is answered as a whole."""
@@ -186,47 +185,46 @@ def _coloured(written: Mapping[str, Sequence[str]], moment: Moment, lang: Lang) 
     extra = lines(lang)
     gap = "" if lang == "zh" else " "
     if moment.kind == "talk" and mood in extra["tail"]:
-        heads = [head for head in map(_without_question, rest) if head]
+        heads = [head for head in map(without_question, rest) if head]
         tails = [f"{head}{gap}{tail}" for head in heads for tail in extra["tail"][mood]]
         return tails or list(extra["talk"][mood])
     return [f"{lead}{gap}{answer}" for answer in rest for lead in extra["lead"][mood]]
 
 
-def _without_question(answer: str) -> str:
+def without_question(answer: str) -> str:
+    """The answer without the sentences that ask."""
     parts = re.findall(r"[^.!?。！？]+[.!?。！？]+", answer)
     return "".join(p for p in parts if p[-1] not in "?？").strip()
 
 
-def open_answers(heard: Heard, kind: str, mood: Mood) -> tuple[Moment, list[str]]:
+def open_answers(
+    heard: Heard, kind: str, mood: Mood, before: Turn | None = None
+) -> tuple[Moment, list[str]]:
     """Answers to what fits no situation, the person's own words given back where that is safe.
 
     Args:
         heard: The utterance.
         kind: One of `moment.KINDS`.
         mood: Of the voice.
+        before: The last turn, if there was one.
     """
     lang = heard.lang
-    echo = reflection(heard.transcript, lang) if _echoes_well(heard.transcript, lang) else ""
+    echo = _REFLECT[lang](heard.transcript, before)
     written = lines(lang)
     # What a hard kind has no lines of its own for is simply bad in that mood.
     kinds = (kind, "bad") if kind in HARD else (kind,)
     found: list[str] = []
-    # Some with an echo, some without, so that not every answer begins by repeating.
     for ending in ("-echo", "") if echo else ("",):
-        found += next((w[mood] for k in kinds if mood in (w := written.get(k + ending, {}))), ())
+        if not found:  # their own words say more than any line
+            found += next(
+                (w[mood] for k in kinds if mood in (w := written.get(k + ending, {}))), ()
+            )
     return Moment(kind, mood), [fill(template, {"echo": echo}, lang) for template in found]
 
 
-def _echoes_well(text: str, lang: Lang) -> bool:
-    """Whether the whole of it can be said back: short, and about the person's own life."""
-    if len(clauses(text, lang)) != 1 or not _OWN.search(plain(text)):
-        return False
-    return len(text) <= _ECHO_CHARS if lang == "zh" else len(text.split()) <= _ECHO_WORDS
-
-
+_REFLECT = {"en": reflect_en.reflect, "zh": reflect_zh.reflect}
 _ECHO_WORDS = 9
 _ECHO_CHARS = 13
-_OWN = re.compile(r"\b(?:i|i'm|i've|me|my|we|we're|our|us)\b|我")
 
 _SUBJECT = re.compile(r"(?:i|i'm|i've|i'd|i'll|we|we're|we've)\b|我")
 
@@ -305,7 +303,10 @@ def is_doubtful(kind: str, mood: Mood) -> bool:
 
 
 _PHRASES = patterns("cues")
-_ANYONE = re.compile(r"\bhow do (?:you|i|we) (?=spell|say|pronounce|clean|boil|remove|get rid)")
+_ANYONE = re.compile(
+    r"\bhow (?:do|long (?:do|should)|much \w+ (?:do|should)|can) (?:you|i|we) "
+    r"(?=spell|say|pronounce|clean|boil|cook|bake|remove|get rid|fry|freeze)"
+)
 
 
 def is_long(text: str, lang: Lang) -> bool:
@@ -334,9 +335,10 @@ def choose(candidates: Sequence[str], words: str, said: Iterable[str]) -> list[s
         return []
     start = zlib.crc32(words.encode("utf-8", "ignore")) % len(candidates)
     turned = [*candidates[start:], *candidates[:start]]
-    openings = {_opening(reply) for reply in said}
+    earlier = list(said)
+    openings, endings = set(map(_opening, earlier)), set(map(_ending, earlier))
     # A repeated question is as tiring as a repeated opening.
-    return sorted(turned, key=lambda c: (_opening(c) in openings) + (_ending(c) in openings))
+    return sorted(turned, key=lambda c: (_opening(c) in openings) + (_ending(c) in endings))
 
 
 def _opening(reply: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from echat_sdk.cues import ReplyEmotion
-from echat_sdk.model.cascade import bank, care, prompt, recall, strategy
+from echat_sdk.model.cascade import bank, care, prompt, recall, strategy, uptake
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.moment import HARD, MomentReader
@@ -104,17 +104,21 @@ class Thinker:
         """What to say and how, before the checks."""
         words, lang, mood = heard.transcript, heard.lang, strategy.mood_of(heard.cues)
         read = cache(partial(self._read_moment, words))  # it takes the model; once is enough
-        value = valence(words, lang)
         if danger := care.danger_in(words, lang):
             text = care.caring_reply(danger, lang)
             return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_fixed=True)
-        match = bank.find(words, lang, follows=bool(recollection.turns))
+        match = _find(words, lang, recollection)
+        value = valence(uptake.main_part(words, lang), lang)
         if match and match.situation.rank < bank.ACT:
             # "Is it odd to talk to plants?" is no account of gardening.
             chats = match.situation.kind == "talk" and strategy.is_question(words, lang)
             match = None if chats or strategy.is_fact_question(words, lang) else match
         if match and match.situation.rank < bank.ACT and not _bears_out(match, mood, value, read):
             match = None
+        if match and _is_loose(match) and _topic(words, lang, recollection, goes_on=False):
+            match = None
+        if match and match.situation.name in _FEELINGS and _ABOUT.search(plain(words)):
+            match = None  # of "I'm nervous about meeting her parents" the parents are the news
         is_news = match is not None and (
             match.situation.rank < bank.ACT or match.situation.kind == "bye"
         )
@@ -134,11 +138,15 @@ class Thinker:
             texts = strategy.answers(match, moment, lang)
             if match.situation.rank < bank.ACT and _told_before(words, recollection):
                 texts = strategy.told_again(match, moment, lang) or texts
+            calm = mood in (Mood.PLAIN, Mood.UP) and match.situation.name in _NAMES
+            if calm and (topic := _topic(words, lang, Recollection())):
+                texts = uptake.onward(texts, topic)  # "I'm Helen and I live with my son."
             return Answer(match.situation.name, moment.reply_emotion, texts)
         if strategy.is_fact_question(words, lang):
             return self._from_knowledge(heard, mood)
         if strategy.is_question(words, lang):
-            return Answer("asked", Moment("talk", mood).reply_emotion, _lines("asked", mood, lang))
+            texts = _unsure(heard, mood, "asked")
+            return Answer("asked", Moment("talk", mood).reply_emotion, texts)
         return _open(heard, mood, recollection, read)
 
     def _from_memory(self, heard: Heard, recollection: Recollection, mood: Mood) -> Answer:
@@ -149,7 +157,7 @@ class Thinker:
 
     def _from_knowledge(self, heard: Heard, mood: Mood) -> Answer:
         emotion = Moment("talk", mood).reply_emotion
-        unsure = _lines("unsure", mood, heard.lang)
+        unsure = _unsure(heard, mood)
         (completion,) = self._generator.complete(
             prompt.question(heard.transcript),
             static=prompt.fact_head(heard.lang),
@@ -190,6 +198,10 @@ class Thinker:
         return texts[0]
 
 
+_FEELINGS = ("feel-sad", "feel-afraid", "feel-angry")
+_ABOUT = re.compile(r"\b(?:about|because|that) \w+ \w+")
+_NAMES = ("tell-name", "im-name")
+_TOLD = 1.5  # a follow-up of a lower rank ("and then she said ...") may tell of anything
 _LANGS: tuple[Lang, ...] = ("en", "zh")
 _ONE_TOKEN = prompt.ANSWERING.model_copy(update={"max_tokens": 1})
 
@@ -216,18 +228,74 @@ def _bears_out(match: bank.Match, mood: Mood, value: int, read: Reading) -> bool
     return strategy.fits(kind, read(), mood)
 
 
+def _find(words: str, lang: Lang, recollection: Recollection) -> bank.Match | None:
+    """The situation; where the words alone show none, that of whom "she" and "he" stand for."""
+    match = bank.find(uptake.main_part(words, lang), lang, follows=bool(recollection.turns))
+    if match is None or match.situation.kind == "follow" or match.situation.rank < bank.FORM:
+        spelt_out = uptake.resolved(words, recollection.turns, lang)
+        other = bank.find(spelt_out, lang, follows=False) if spelt_out else None
+        if other and bank.FORM < other.situation.rank < bank.ACT:
+            return other
+    return match
+
+
+def _is_loose(match: bank.Match) -> bool:
+    """Whether a situation says less of what was told than its topic does."""
+    situation = match.situation
+    if situation.kind == "follow":
+        return situation.rank < _TOLD
+    return situation.kind == "talk" and situation.rank < bank.FORM
+
+
+def _topic(
+    words: str, lang: Lang, recollection: Recollection, *, goes_on: bool = True
+) -> bank.Match | None:
+    """What the words are about; a fragment goes on with what was spoken of before."""
+    spelt_out = uptake.resolved(words, recollection.turns, lang)
+    if found := bank.topic(uptake.main_part(spelt_out or words, lang), lang):
+        return found
+    # After bad news a question about its topic can hurt: "What's your dog's name?"
+    light = goes_on and recollection.turns and kind_before(recollection, lang) in ("", "good")
+    if light and strategy.is_fragment(words, lang):
+        return bank.topic(recollection.turns[-1].transcript, lang)
+    return None
+
+
 def _open(heard: Heard, mood: Mood, recollection: Recollection, read: Reading) -> Answer:
-    value = valence(heard.transcript, heard.lang)
+    words, lang = heard.transcript, heard.lang
+    value = valence(uptake.main_part(words, lang), lang)
     kind = strategy.tune(read(), mood, value)
+    before = recollection.turns[-1] if recollection.turns else None
     perhaps = kind in HARD and mood is Mood.PLAIN and value == 0
-    if perhaps and not strategy.is_certain(read()):
-        return Answer("open-perhaps", ReplyEmotion.COMFORTING, _lines("perhaps", mood, heard.lang))
+    perhaps = perhaps and not strategy.is_certain(read())
+    if topic := _topic(words, lang, recollection):
+        near = "talk" if perhaps else kind
+        if texts := uptake.answers(heard, near, mood, topic, before):
+            emotion = ReplyEmotion.COMFORTING if perhaps else Moment(kind, mood).reply_emotion
+            return Answer(f"topic-{topic.situation.name}", emotion, texts)
+    if perhaps:
+        _, texts = strategy.open_answers(heard, "perhaps", mood, before)
+        return Answer("open-perhaps", ReplyEmotion.COMFORTING, texts)
     goes_on = kind == "talk" and mood is Mood.PLAIN and bool(recollection.turns)
-    if goes_on and strategy.is_fragment(heard.transcript, heard.lang):
-        before = kind_before(recollection, heard.lang) or "talk"
-        return Answer("more", Moment(before, mood).reply_emotion, strategy.more(before, heard.lang))
-    moment, texts = strategy.open_answers(heard, kind, mood)
+    if goes_on and strategy.is_fragment(words, lang):
+        kind = kind_before(recollection, lang) or "talk"
+        return Answer("more", Moment(kind, mood).reply_emotion, strategy.more(kind, lang))
+    moment, texts = strategy.open_answers(heard, kind, mood, before)
     return Answer(f"open-{kind}", moment.reply_emotion, texts)
+
+
+def _unsure(heard: Heard, mood: Mood, otherwise: str = "unsure") -> Sequence[str]:
+    """What is said where the answer is not known; how-to questions have lines of their own."""
+    how = heard.lang == "en" and _HOW_TO.match(plain(heard.transcript))
+    return _lines("unsure-how" if how else otherwise, mood, heard.lang)
+
+
+_HOW_TO = re.compile(
+    r"(?:(?:and|so|hey|ok|do you know|can you tell me) )*how (?:do i|can i|to|do you|should i)\b"
+    # How to live with something is another question.
+    r"(?!.*\b(?:him|her|them|feel\w*|love\w*|forget|forgive|stop|tell|talk|cope|deal|live|get over"
+    r"|miss\w*|trust|kids?|friends?|know)\b)"
+)
 
 
 def _once_more(turn: Turn, templates: Sequence[str]) -> Answer:

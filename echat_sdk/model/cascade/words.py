@@ -1,7 +1,7 @@
 """Words seen from the other side: what somebody said about themselves, turned to the second person.
 
-Pure text, English and Chinese: "nobody called me" becomes "nobody called you". Only what can be
-turned safely is turned; a clause that speaks *to* the listener is left alone by `reflection`.
+Pure text, English and Chinese: "nobody called me" becomes "nobody called you". Only the words are
+turned; what may be given back to somebody is for `reflection` to say.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ _ZH_LEAD = re.compile(
     r"^(?:(?:嗯|呃|啊|哎呀?|唉|那个|就是|其实|然后|但是|可是|因为|所以|今天|我觉得|我跟你说|你知道吗)"
     r"[\s,，]*)+"
 )
-_TO_LISTENER = re.compile(r"\b(?:you|your|yours|yourself|you're|you've|you'll|u)\b", re.IGNORECASE)
 
 
 @cache
@@ -223,52 +222,6 @@ def clauses(text: str, lang: Lang) -> list[str]:
     comma = r",\s*" if lang == "zh" else r",\s+"  # in English "1,000" is one number
     pieces = re.split(rf"[.!?;:…。！？；：\n，、]+|{comma}|\s+-+\s+|—", text)
     return [p for piece in pieces if (p := lead.sub("", piece.strip()).strip())]
-
-
-def reflection(text: str, lang: Lang, *, longest: int = 12) -> str:
-    """The clause that says most, in the second person; empty where none can be given back safely.
-
-    Args:
-        text: What was said.
-        lang: Its language.
-        longest: Most words (for Chinese: 1.5 times as many characters) of a clause given back.
-    """
-    best, weight = "", 0
-    for clause in clauses(text, lang):
-        size = len(_CJK.findall(clause)) / 1.5 if lang == "zh" else len(clause.split())
-        if not 2 < size <= longest or _speaks_to_listener(clause, lang) or _is_broken(clause, lang):
-            continue
-        if (score := len(set(content_words(clause, lang)))) > weight:
-            best, weight = clause, score
-    return _mid_sentence(flip(best, lang))
-
-
-def _mid_sentence(clause: str) -> str:
-    """The clause with a small letter at its head, unless that is a name."""
-    first = clause.split(" ", 1)[0]
-    return clause[:1].lower() + clause[1:] if first.lower() in _STARTS else clause
-
-
-def _speaks_to_listener(clause: str, lang: Lang) -> bool:
-    return bool(re.search("[你您]", clause) if lang == "zh" else _TO_LISTENER.search(clause))
-
-
-# Words that begin a statement, and take a small letter inside one.
-_STARTS = frozenset(lexicon("starts"))
-
-
-_ASKING = frozenset(lexicon("asking"))
-
-
-def _is_broken(clause: str, lang: Lang) -> bool:
-    """Whether a clause is no statement of its own: a question, an order, a curse, a fragment."""
-    if lang == "zh":
-        return bool(re.search("[吗呢么？?]$|为什么|怎么|什么|请|帮", clause))
-    low = clause.lower()
-    if re.search(r"\b(?:fuck\w*|shit\w*|bitch|damn|crap|ass(?:hole)?|hell|please)\b", low):
-        return True
-    first = low.split(" ", 1)[0]
-    return first in _ASKING or (first not in _STARTS and not clause[:1].isupper())
 
 
 def sentence(text: str) -> str:

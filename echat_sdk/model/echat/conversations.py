@@ -16,9 +16,9 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from echat_sdk.model.echat.engine import Prompt
-from echat_sdk.model.echat.kv import ParkedKV
+from echat_sdk.model.echat.backend import Past
 from echat_sdk.model.echat.layout import Layout, PastTurn
+from echat_sdk.model.echat.runner import Prompt
 from echat_sdk.model.echat.vocab import TextTokenizer, Vocab
 from echat_sdk.turn import Turn
 
@@ -35,14 +35,14 @@ class Conversation:
         heard: Audio embeddings of each turn; None for a typed one. Shape [N, H].
         said: The words of each turn: the user's and the agent's.
         read: The ids that `kv` holds.
-        kv: Keys and values of `read`; None where nothing is kept.
+        kv: What a backend holds of `read`; None where nothing is kept.
     """
 
     turns: tuple[PastTurn, ...] = ()
     heard: tuple[Tensor | None, ...] = ()
     said: tuple[tuple[str, str], ...] = ()
     read: tuple[int, ...] = ()
-    kv: ParkedKV | None = None
+    kv: Past | None = None
 
     @property
     def nbytes(self) -> int:
@@ -50,7 +50,7 @@ class Conversation:
         audio = sum(h.numel() * h.element_size() for h in self.heard if h is not None)
         return audio + (self.kv.nbytes if self.kv else 0)
 
-    def prompt(self, layout: Layout, heard: Tensor | None) -> tuple[Prompt, ParkedKV | None]:
+    def prompt(self, layout: Layout, heard: Tensor | None) -> tuple[Prompt, Past | None]:
         """What of a layout has still to be read, and what it follows.
 
         Args:
@@ -75,7 +75,7 @@ class Conversation:
         heard: Tensor | None,
         said: tuple[str, str],
         read: tuple[int, ...],
-        kv: ParkedKV | None,
+        kv: Past | None,
     ) -> Conversation:
         """The conversation with one more turn, the oldest dropped where there are too many."""
         kept = slice(-MAX_TURNS, None)
@@ -107,7 +107,11 @@ class Conversation:
 
 
 class Conversations:
-    """The conversations of one model; those not used for longest are forgotten first.
+    """The conversations of one model.
+
+    Where memory runs out, here or in the engine, the one not used for longest gives up its keys and
+    values first, which are then read again from its ids; only when none has any left is a whole
+    conversation forgotten.
 
     Args:
         tokenizer: Reads the ids of an answer.
@@ -118,7 +122,7 @@ class Conversations:
         self._tokenizer = tokenizer
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Conversation] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def find(self, key: str, turns: Sequence[Turn], vocab: Vocab) -> Conversation:
         """The conversation to go on with.
@@ -143,11 +147,27 @@ class Conversations:
         """Keep a conversation for its next turn."""
         if not key:
             return
+        if conversation.kv is not None and conversation.kv.place is not None:
+            conversation.kv.place.parking.on_need(self.drop_oldest)
         with self._lock:
             self._kept[key] = conversation
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and self.nbytes > self._most_bytes:
-                self._kept.popitem(last=False)
+            while self.nbytes > self._most_bytes and self._kept:
+                if not self.drop_oldest():
+                    self._kept.popitem(last=False)
+
+    def drop_oldest(self) -> bool:
+        """Drop the keys and values of the conversation that was used least recently.
+
+        Returns:
+            Whether there was one that had any.
+        """
+        with self._lock:
+            for key, kept in self._kept.items():
+                if kept.kv is not None:
+                    self._kept[key] = replace(kept, read=(), kv=None)
+                    return True
+        return False
 
     def forget(self, key: str) -> None:
         """Drop what is kept of a conversation."""
@@ -157,7 +177,8 @@ class Conversations:
     @property
     def nbytes(self) -> int:
         """Bytes kept now."""
-        return sum(each.nbytes for each in self._kept.values())
+        with self._lock:
+            return sum(each.nbytes for each in self._kept.values())
 
     def _from_words(self, turns: Sequence[Turn], vocab: Vocab) -> Conversation:
         encode = self._tokenizer.encode

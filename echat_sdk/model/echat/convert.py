@@ -91,6 +91,7 @@ def convert(
     dtype: torch.dtype | None = None,
     think: Think | None = None,
     tokenizer: Path | None = None,
+    work: Path | None = None,
 ) -> Report:
     """Write a released checkpoint as a directory of ours.
 
@@ -106,6 +107,8 @@ def convert(
         dtype: Type of the weights; None keeps the file's.
         think: How the model thinks; None takes it from the released files' names.
         tokenizer: A Qwen `tokenizer.json` or GGUF file; None takes the zoo's, if it was pulled.
+        work: Where what is temporary is written, about as large as the source; None takes the
+            system's folder for it.
 
     Raises:
         ConfigError: an unknown kind, or `out` is there already.
@@ -116,11 +119,11 @@ def convert(
     start = time.monotonic()
     if kind == "cosyvoice" or (kind is None and is_cosyvoice(source)):
         voice = config if isinstance(config, Token2WavConfig) else Token2WavConfig()
-        report = _convert_cosyvoice(source, out, voice, allow_pickle, progress)
+        report = _convert_cosyvoice(source, out, voice, allow_pickle, work, progress)
     else:
         network = config if isinstance(config, EChatConfig) else None
         progress("reading", 0.0)
-        released = read_state(source, allow_pickle=allow_pickle)
+        released = read_state(source, allow_pickle=allow_pickle, work=work)
         card = Card(
             kind=_kind_of(released, source, kind),
             think=think or _think_of(source),
@@ -208,14 +211,19 @@ def _write_network(
 
 
 def _convert_cosyvoice(
-    source: Path, out: Path, config: Token2WavConfig, allow_pickle: bool, progress: Progress
+    source: Path,
+    out: Path,
+    config: Token2WavConfig,
+    allow_pickle: bool,
+    work: Path | None,
+    progress: Progress,
 ) -> Report:
     if (out / CARD).is_file():
         out = out / TOKEN2WAV
     progress("reading", 0.0)
-    with cosyvoice_files(source) as files:
+    with cosyvoice_files(source, work) as files:
         pickles = {name: files[name] for name in COSYVOICE_TENSORS if name in files}
-        with unpickled(*pickles.values(), allow=allow_pickle) as opened:
+        with unpickled(*pickles.values(), allow=allow_pickle, work=work) as opened:
             tensors = dict(zip(pickles, opened, strict=True))
         progress("checking", 0.5)
         flow, vocoder = convert_cosyvoice(

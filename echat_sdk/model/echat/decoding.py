@@ -192,7 +192,7 @@ class Decoding:
         if len(opening) < len(_THINK):
             opening = (opening + order.piece(token))[: len(_THINK)]
             if not _THINK.startswith(opening):  # this model answers at once
-                return replace(state, order=replace(order, piece=None, tail=""), opening=opening)
+                return replace(state, order=order.without_thought(thought), opening=opening)
         if thought >= self.think_budget and not state.forced_ids:
             return replace(
                 state, thought=thought, opening=opening, forced_ids=THINK_END, was_forced=True

@@ -4,9 +4,10 @@ There is no thread of its own. Whoever waits for a token and finds nobody decodi
 for all requests; the others find their tokens done. So a request that nobody reads costs nothing
 once it is `ahead` tokens ahead, and a process that only holds a model holds no thread.
 
-What is scheduled when: a request that has not delivered its first packet goes before one that has;
-where no row is free, the longest served row past its first packet is parked for a newcomer and goes
-on afterwards. A request that fails, is closed or yields numbers that are none ends alone.
+What is scheduled when: newcomers are read together, a bounded piece a step, so that no answer that
+is running stutters; where no row is free, the longest served row past its first packet is parked
+for a newcomer and goes on afterwards. A request that fails, is closed or yields numbers that are
+none ends alone.
 """
 
 from __future__ import annotations
@@ -14,52 +15,23 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from echat_sdk.errors import GenerationError
+from echat_sdk.model.echat.batch import Batch
 from echat_sdk.model.echat.decoding import Decoding, Token
-from echat_sdk.model.echat.interleave import Head
-from echat_sdk.model.echat.kv import KVArena, KVShape, ParkedKV
+from echat_sdk.model.echat.kv import ParkedKV
+from echat_sdk.model.echat.limits import EngineLimits, EngineMemory
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
-from echat_sdk.model.echat.sampling import Sampler
+from echat_sdk.model.echat.parking import Parking
+from echat_sdk.model.echat.request import FAULTS, Request
+from echat_sdk.model.echat.runner import Prompt, Runner
+from echat_sdk.model.echat.sampling import Sampler, Sampling
+from echat_sdk.model.echat.seats import Seats
 
-
-class EngineLimits(BaseModel):
-    """What one engine may hold at once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int = Field(default=8, ge=1, le=256, description="requests decoded in one batch")
-    waiting: int = Field(default=64, ge=0, le=10_000, description="requests that may wait for one")
-    positions: int = Field(
-        default=4096, ge=64, le=131_072, description="positions of one conversation at most"
-    )
-    ahead: int = Field(
-        default=256, ge=1, le=10_000, description="tokens decoded before anybody reads them"
-    )
-    quantum: int = Field(
-        default=64, ge=1, le=10_000, description="tokens of a row before it may give way"
-    )
-    first_packet: int = Field(
-        default=18, ge=1, le=1000, description="speech codes that make the first packet"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a request reads before it writes.
-
-    Attributes:
-        ids: Combined ids; one placeholder for each audio embedding. Not empty.
-        heard: The audio embeddings, in the order of their placeholders. Shape [N, H].
-    """
-
-    ids: tuple[int, ...]
-    heard: Tensor | None = None
+__all__ = ["Engine", "EngineLimits", "EngineMemory", "Prompt", "Stream"]
 
 
 class Engine:
@@ -75,24 +47,25 @@ class Engine:
     ) -> None:
         self.model = model
         self.limits = limits = limits or EngineLimits()
-        self._shape = KVShape.of(model.config.llm)
-        self._arena = KVArena(
-            self._shape,
-            rows=limits.rows,
-            most=limits.positions,
-            device=model.device,
-            dtype=model.dtype,
-        )
-        self._running: list[_Job] = []
-        self._new: deque[_Job] = deque()  # at most `waiting`; a newcomer beyond that is refused
-        self._parked: deque[_Job] = deque()  # each was admitted once, so it is bounded by the above
+        self.parking = Parking(limits.parked_bytes)
+        self._runner = _runner(model, limits)
+        self._seats = Seats(self._runner, limits.rows)
+        self._batch = Batch(self._runner, self._seats, limits.positions)
+        self._new: deque[Request] = deque()  # at most `waiting`; one more is refused
+        self._parked: deque[Request] = deque()  # each was admitted once, so it is bounded as well
         self._changed = threading.Condition()
         self._is_stepping = False
 
     @property
     def kv_bytes(self) -> int:
         """Bytes that the rows take now, parked conversations not counted."""
-        return self._arena.nbytes
+        return self._runner.arena.nbytes
+
+    @property
+    def memory(self) -> EngineMemory:
+        """What keys and values take now, and may take."""
+        most = self._bytes(self.limits.rows * self.limits.positions)
+        return EngineMemory(self.kv_bytes, most, self.parking.nbytes, self.parking.most)
 
     def start(
         self,
@@ -107,57 +80,55 @@ class Engine:
 
         Args:
             prompt: What is read first.
-            decoding: Where the answer begins.
+            decoding: Where the answer begins; one that is done reads and writes nothing.
             sampler: How tokens are drawn; this request's own.
-            past: What was read before.
+            past: What was read before. It may be the past of any number of requests.
             keeps: Whether `Stream.parked` will be asked for.
 
         Raises:
-            GenerationError: too many are waiting, or the conversation is too long.
+            GenerationError: too many are waiting, the conversation is too long, there is no memory
+                to keep it in, or the prompt's embeddings do not fit its placeholders.
         """
-        length = (past.length if past else 0) + len(prompt.ids)
+        self._runner.check(prompt)
+        held = past.length if past else 0
+        length = held + len(prompt.ids)
         if length >= self.limits.positions:
             raise GenerationError(
                 f"a conversation of {length} positions; the limit is {self.limits.positions}: "
                 "start a new one or drop earlier turns"
             )
-        job = _Job(prompt, decoding, sampler, past, keeps)
+        request = Request(prompt, decoding, sampler, past, keeps, held, len(prompt.ids))
+        if keeps:
+            self._need(self._bytes(length))
+            request.place = self.parking.take(self._bytes(length))
         with self._changed:
-            if len(self._new) >= self.limits.waiting and len(self._running) >= self.limits.rows:
-                raise GenerationError(
-                    f"{len(self._new)} requests are waiting, which is all that this engine takes; "
-                    "try again later"
-                )
-            self._new.append(job)
-        return Stream(self, job)
+            self._wait(request)
+        return Stream(self, request)
 
-    @torch.inference_mode()
     def read(self, prompt: Prompt, past: ParkedKV | None = None) -> ParkedKV:
-        """Read ahead, with no answer: a fixed head, or speech while it is still going on."""
-        with self._alone():
-            arena = KVArena(
-                self._shape,
-                rows=1,
-                most=self.limits.positions,
-                device=self.model.device,
-                dtype=self.model.dtype,
-            )
-            arena.load(0, past)
-            start = past.length if past else 0
-            self._prefill(arena, 0, start, prompt)
-            return arena.park(0, start + len(prompt.ids))
+        """Read ahead, with no answer: a fixed head, or speech while it is still going on.
+
+        Raises:
+            GenerationError: see `start`.
+        """
+        nothing = Decoding.of(self.model.config.vocab, speaks=False).cut()
+        sampler = Sampler(Sampling(temperature=0), 0)
+        stream = self.start(prompt, nothing, sampler, past=past, keeps=True)
+        for _ in stream:
+            pass
+        return stream.parked
 
     # --- one step ---------------------------------------------------------------------------------
 
-    def _next(self, job: _Job) -> Token | None:
+    def _next(self, request: Request) -> Token | None:
         """The next token of a request, None at its end; takes steps for all while it waits."""
         while True:
             with self._changed:
-                if job.outbox:
-                    return job.outbox.popleft()
-                if job.error is not None:
-                    raise job.error
-                if job.is_over:
+                if request.outbox:
+                    return request.outbox.popleft()
+                if request.error is not None:
+                    raise request.error
+                if request.is_over:
                     return None
                 if self._is_stepping:
                     self._changed.wait()
@@ -170,207 +141,137 @@ class Engine:
 
     @torch.inference_mode()
     def _step(self) -> None:
-        for job in [job for job in self._running if job.is_over or self._is_ahead(job)]:
-            self._leave(job)
+        for request in [one for one in self._seats.running if self._is_ahead(one)]:
+            if self._has_room(request):
+                self._leave(request)
         self._admit()
-        if self._running:
-            self._decode(list(self._running))
+        # Nobody stutters where nobody writes.
+        self._batch.read(self.limits.piece * (1 if self._seats.running else self.limits.rows))
+        self._end()
+        self._batch.decode()
+        self._end()
+
+    def _end(self) -> None:
+        for request in [one for one in self._seats.rows if one.is_over]:
+            self._leave(request)
 
     def _admit(self) -> None:
-        """Fill free rows; one newcomer a step while others run, so that no answer stutters."""
-        is_idle = not self._running
-        if self._new and len(self._running) == self.limits.rows:
-            served = [job for job in self._running if self._may_give_way(job)]
-            if served:
-                self._leave(max(served, key=lambda job: job.turns))
-        while self._new and len(self._running) < self.limits.rows:
+        """Fill free rows: with newcomers, then with those that gave way to one."""
+        if self._new and self._seats.is_full:
+            served = [one for one in self._seats.running if self._may_give_way(one)]
+            longest = max(served, key=lambda one: one.turns, default=None)
+            if longest is not None and self._has_room(longest):
+                self._leave(longest)
+        while self._new and not self._seats.is_full:
             self._enter(self._new.popleft())
-            if not is_idle:
+        for _ in range(len(self._parked)):
+            if self._seats.is_full:
                 break
-        waiting = len(self._parked)
-        while waiting and len(self._running) < self.limits.rows:
-            waiting -= 1
-            job = self._parked.popleft()
-            if job.is_over:
-                continue
-            if len(job.outbox) >= self.limits.ahead:
-                self._parked.append(job)
+            request = self._parked.popleft()
+            if self._is_ahead(request):
+                self._parked.append(request)
             else:
-                self._enter(job)
+                self._enter(request)
 
-    def _enter(self, job: _Job) -> None:
-        """Give a job the next row, and a newcomer its first token."""
-        row = len(self._running)
-        past = job.past
-        start = past.length if past else 0
+    def _enter(self, request: Request) -> None:
         try:
-            self._arena.load(row, past)
-            if job.length is None:
-                hidden = self._prefill(self._arena, row, start, job.prompt)
-                job.length = start + len(job.prompt.ids)
-                self._draw(job, self._scores([job], hidden[None])[0])
-        except _FAULTS as error:
-            job.fail(error)
-            self._arena.clear(row)
-            return
-        job.past, job.turns = None, 0
-        if not job.is_over:
-            self._running.append(job)
-        elif job.keeps:
-            job.past = self._arena.park(row, job.length)
-
-    def _leave(self, job: _Job) -> None:
-        """Take a job out of its row, the last row into its place; wait or end as it may."""
-        row = self._running.index(job)
-        assert job.length is not None, "a running job has read its prompt"
-        if not job.is_over or job.keeps:
-            job.past = self._arena.park(row, job.length)
-        if not job.is_over:
-            self._parked.append(job)
-        last = self._running.pop()
-        if job.error is not None:
-            self._arena.clear(row)
-        if last is not job:
-            assert last.length is not None, "a running job has read its prompt"
-            self._arena.move(len(self._running), row, last.length)
-            self._running[row] = last
-
-    def _decode(self, jobs: list[_Job]) -> None:
-        try:
-            scores = self._scores(jobs, self._forward(jobs))
-        except _FAULTS:
-            # Whose fault it was shows alone; the row of a step is overwritten by the next.
-            for row, job in enumerate(jobs):
-                try:
-                    (alone,) = self._scores([job], self._forward_alone(row, job)[None])
-                except _FAULTS as error:
-                    job.fail(error)
-                else:
-                    self._advance(job, alone)
+            self._seats.enter(request)
+        except FAULTS as error:
+            request.fail(error)
+            request.place = None
         else:
-            for job, each in zip(jobs, scores, strict=True):
-                self._advance(job, each)
-        for job in [job for job in self._running if job.is_over]:
-            self._leave(job)
+            if request.keeps and request.place is None:  # it gave way before
+                request.place = self.parking.take(self._bytes(request.length))
 
-    def _advance(self, job: _Job, scores: Tensor | None) -> None:
-        assert job.length is not None, "a running job has read its prompt"
-        job.length += 1
-        job.turns += 1
-        try:
-            self._draw(job, scores)
-        except _FAULTS as error:
-            job.fail(error)
+    def _leave(self, request: Request) -> None:
+        """Take a request out of its row; it waits, or ends as it may."""
+        request.place = None  # what was set aside is free, or taken now
+        if request.error is None and (not request.is_over or request.keeps):
+            request.past = self._park(request)
+        if not request.is_over:
+            self._parked.append(request)
+        self._seats.leave(request)
 
-    def _scores(self, jobs: list[_Job], hidden: Tensor) -> list[Tensor | None]:
-        """Each job's scores over the head that it writes with; None where its token is forced.
+    def _park(self, request: Request) -> ParkedKV:
+        kv = self._runner.park(self._seats.rows.index(request), request.length)
+        return kv.counted(self.parking)
 
-        A head is read from memory once for all rows that write with it.
-        """
-        scores: list[Tensor | None] = [None] * len(jobs)
-        heads = ((Head.TEXT, self.model.text_logits), (Head.SPEECH, self.model.speech_logits))
-        for head, score in heads:
-            rows = [
-                row
-                for row, job in enumerate(jobs)
-                if job.decoding.head is head and job.decoding.forced is None
-            ]
-            if rows:
-                for row, found in zip(rows, score(hidden[rows]).float(), strict=True):
-                    scores[row] = found
-        return scores
+    def _is_ahead(self, request: Request) -> bool:
+        return len(request.outbox) >= self.limits.ahead
 
-    def _forward(self, jobs: list[_Job]) -> Tensor:
-        """The last hidden state of each row after its last token. Shape [B, H]."""
-        lengths = [job.length or 0 for job in jobs]
-        device = self.model.device
-        ids = torch.tensor([[job.last] for job in jobs], device=device)
-        out = self.model.backbone(
-            inputs_embeds=self.model.embed(ids),
-            position_ids=torch.tensor(lengths, device=device)[:, None],
-            attention_mask={"full_attention": self._arena.step_mask(lengths)},
-            past_key_values=self._arena.step_cache(lengths),
-            use_cache=True,
-        )
-        last: Tensor = out.last_hidden_state[:, -1]
-        return last
+    def _may_give_way(self, request: Request) -> bool:
+        is_served = request.decoding.codes_written >= self.limits.first_packet
+        return is_served and request.turns >= self.limits.quantum
 
-    def _forward_alone(self, row: int, job: _Job) -> Tensor:
-        prompt = Prompt((job.last,))
-        return self._prefill(self._arena, row, job.length or 0, prompt)
+    # --- memory -----------------------------------------------------------------------------------
 
-    def _prefill(self, arena: KVArena, row: int, start: int, prompt: Prompt) -> Tensor:
-        """Read a prompt into a row; the last hidden state. Shape [H]."""
-        device = self.model.device
-        ids = torch.tensor([prompt.ids], device=device)
-        embeds = self.model.embed(ids)
-        if prompt.heard is not None:
-            spans = ids == self.model.config.vocab.audio_placeholder
-            if int(spans.sum()) != len(prompt.heard):
-                raise GenerationError(
-                    f"{int(spans.sum())} placeholders for {len(prompt.heard)} audio embeddings"
-                )
-            embeds = embeds.masked_scatter(spans[..., None], prompt.heard.to(embeds))
-        count = len(prompt.ids)
-        out = self.model.backbone(
-            inputs_embeds=embeds,
-            position_ids=torch.arange(start, start + count, device=device)[None],
-            attention_mask={"full_attention": arena.prefill_mask(start, count)},
-            past_key_values=arena.prefill_cache(row, start, count),
-            use_cache=True,
-        )
-        last: Tensor = out.last_hidden_state[0, -1]
-        return last
+    def _bytes(self, positions: int) -> int:
+        return self._runner.arena.shape.nbytes(positions, self.model.dtype)
 
-    def _draw(self, job: _Job, scores: Tensor | None) -> None:
-        decoding = job.decoding
-        if scores is None:
-            assert decoding.forced is not None, "only a forced token needs no scores"
-            token, probability = decoding.forced, 1.0
-        else:
-            drawn = job.sampler.draw(scores, decoding.rule())
-            speaks = decoding.head is Head.SPEECH
-            token = drawn + self.model.config.vocab_size if speaks else drawn
-            probability = float((scores[drawn] - scores.logsumexp(-1)).exp())
-        assert job.length is not None, "a job draws after it has read its prompt"
-        phase = decoding.phase
-        job.decoding = decoding.after(token)
-        job.last = token
-        job.outbox.append(Token(token, phase, probability))
-        if not job.decoding.is_done and job.length + 1 >= self.limits.positions:
-            job.decoding = job.decoding.cut()
-        job.is_over = job.decoding.is_done
+    def _has_room(self, request: Request) -> bool:
+        aside = request.place.nbytes if request.place else 0
+        return self.parking.make_room(self._bytes(request.length) - aside)
 
-    def _is_ahead(self, job: _Job) -> bool:
-        return len(job.outbox) >= self.limits.ahead
-
-    def _may_give_way(self, job: _Job) -> bool:
-        return (
-            job.turns >= self.limits.quantum
-            and job.decoding.codes_written >= self.limits.first_packet
-        )
+    def _need(self, nbytes: int) -> None:
+        if not self.parking.make_room(nbytes):
+            raise GenerationError(
+                f"{self.parking.nbytes >> 20} MiB of conversations are parked and {nbytes >> 20} "
+                f"MiB more do not fit into {self.parking.most >> 20} MiB; try again later, or set "
+                "parked_bytes higher"
+            )
 
     # --- taking turns -----------------------------------------------------------------------------
 
-    def _alone(self) -> _Turn:
-        return _Turn(self)
+    def _wait(self, request: Request) -> None:
+        if len(self._new) >= self.limits.waiting and self._seats.is_full:
+            raise GenerationError(
+                f"{len(self._new)} requests are waiting, which is all that this engine takes; "
+                "try again later"
+            )
+        self._new.append(request)
 
     def _release(self) -> None:
         with self._changed:
             self._is_stepping = False
             self._changed.notify_all()
 
-    def _close(self, job: _Job) -> None:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps everybody else from stepping."""
+        with self._changed:
+            while self._is_stepping:
+                self._changed.wait()
+            self._is_stepping = True
+        try:
+            yield
+        finally:
+            self._release()
+
+    @torch.inference_mode()
+    def _fork(self, request: Request, sampler: Sampler | None) -> Request:
+        with self._alone():
+            fork = request.forked(sampler)
+            if request.is_over:
+                return fork
+            if request in self._seats.rows:
+                self._need(self._bytes(request.length))
+                fork.past = self._park(request)
+            with self._changed:
+                self._wait(fork)
+            return fork
+
+    @torch.inference_mode()
+    def _close(self, request: Request) -> None:
         """End a request now, or with the step that is going on."""
         with self._alone():
-            job.is_over = True
-            job.outbox.clear()
-            if job in self._running:
-                self._leave(job)
-            elif job in self._new:
-                self._new.remove(job)
-            elif job in self._parked:
-                self._parked.remove(job)
+            request.is_over, request.place = True, None
+            request.outbox.clear()
+            if request in self._seats.rows:
+                self._leave(request)
+            elif request in self._new:
+                self._new.remove(request)
+            elif request in self._parked:
+                self._parked.remove(request)
 
 
 class Stream(Iterator[Token]):
@@ -379,9 +280,9 @@ class Stream(Iterator[Token]):
     Close it to end the request before its own end; iterating to the end closes it.
     """
 
-    def __init__(self, engine: Engine, job: _Job) -> None:
+    def __init__(self, engine: Engine, request: Request) -> None:
         self._engine = engine
-        self._job = job
+        self._request = request
 
     def __next__(self) -> Token:
         """The next token.
@@ -389,19 +290,33 @@ class Stream(Iterator[Token]):
         Raises:
             GenerationError: this request failed; others go on.
         """
-        token = self._engine._next(self._job)
+        token = self._engine._next(self._request)
         if token is None:
             raise StopIteration
         return token
 
     def close(self) -> None:
         """End the request; what was read and written so far can be kept."""
-        self._engine._close(self._job)
+        self._engine._close(self._request)
+
+    def fork(self, sampler: Sampler | None = None) -> Stream:
+        """A second stream that goes on from here; closing either leaves the other as it is.
+
+        It begins with the tokens that were drawn and not yet taken from this one.
+
+        Args:
+            sampler: How its tokens are drawn from then on; as this one's if None, so that both give
+                the same tokens.
+
+        Raises:
+            GenerationError: too many are waiting, or there is no memory for it.
+        """
+        return Stream(self._engine, self._engine._fork(self._request, sampler))
 
     @property
     def decoding(self) -> Decoding:
         """Where the answer stands: its phase, counters and how it ended."""
-        return self._job.decoding
+        return self._request.decoding
 
     @property
     def parked(self) -> ParkedKV:
@@ -410,53 +325,14 @@ class Stream(Iterator[Token]):
         Raises:
             ValueError: the request goes on, failed, or was not started to keep it.
         """
-        if not self._job.is_over or self._job.past is None:
+        if not self._request.is_over or self._request.past is None:
             raise ValueError("only a request that ended, and was started with keeps=True, is kept")
-        return self._job.past
+        return self._request.past
 
 
-_FAULTS = (RuntimeError, ValueError, MemoryError, GenerationError)
-"""What one request's own numbers or size can cause; out of memory is a RuntimeError in torch."""
+def _runner(model: EChatForConditionalGeneration, limits: EngineLimits) -> Runner:
+    if model.device.type == "cuda":
+        from echat_sdk.model.echat.captured import CapturedRunner
 
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request on its way."""
-
-    prompt: Prompt
-    decoding: Decoding
-    sampler: Sampler
-    past: ParkedKV | None
-    keeps: bool
-    length: int | None = None  # positions read; None until the prompt was
-    last: int = -1  # the token drawn last, which the next step reads
-    turns: int = 0  # steps since it got its row
-    is_over: bool = False
-    error: GenerationError | None = None
-    outbox: deque[Token] = field(default_factory=deque)  # filled no further than `ahead` + a step
-
-    def fail(self, error: Exception) -> None:
-        """End with an error that names what happened; memory errors say what to do."""
-        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        self.error = (
-            error
-            if isinstance(error, GenerationError)
-            else GenerationError(f"this request failed and was dropped, others go on: {said}")
-        )
-        self.is_over = True
-
-
-class _Turn:
-    """Keeps everybody else from stepping."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        with self._engine._changed:
-            while self._engine._is_stepping:
-                self._engine._changed.wait()
-            self._engine._is_stepping = True
-
-    def __exit__(self, *_: object) -> None:
-        self._engine._release()
+        return CapturedRunner(model, rows=limits.rows, most=limits.positions)
+    return Runner(model, rows=limits.rows, most=limits.positions)

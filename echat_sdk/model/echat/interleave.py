@@ -178,6 +178,18 @@ class Interleave:
             return self._after_text(token)
         return self._after_speech(token)
 
+    def without_thought(self, written: int) -> Interleave:
+        """The schedule where no thought comes after all: what is written belongs to the answer.
+
+        Args:
+            written: Text tokens so far.
+        """
+        order = replace(self, piece=None, tail="")
+        for _ in range(written):
+            if order.head is Head.TEXT:
+                order = order._count(Head.SPEECH, SPEECH_RUN)
+        return order
+
     def _after_text(self, token: int) -> Interleave:
         if token == self.vocab.text_end:
             head = Head.SPEECH if self.speaks else Head.NONE

@@ -9,14 +9,16 @@ copies once a turn, never once a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
 from echat_sdk.errors import GenerationError
+from echat_sdk.model.echat.kv_layers import PrefillLayer, Span, StepLayer
+from echat_sdk.model.echat.parking import Parking, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,12 @@ class ParkedKV:
     Attributes:
         keys: Shape [layers, heads, L, D].
         values: Shape [layers, heads, L, D].
+        place: Where its memory is counted, all of it, however little a crop views; None if nowhere.
     """
 
     keys: Tensor
     values: Tensor
+    place: Place | None = None
 
     @property
     def length(self) -> int:
@@ -49,11 +53,16 @@ class ParkedKV:
         """
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot crop {self.length} positions to {length}")
-        return ParkedKV(self.keys[:, :, :length], self.values[:, :, :length])
+        return ParkedKV(self.keys[:, :, :length], self.values[:, :, :length], self.place)
 
     def compact(self) -> ParkedKV:
         """The same in memory of its own, so that what was cropped off is freed."""
-        return ParkedKV(self.keys.clone(), self.values.clone())
+        own = ParkedKV(self.keys.clone(), self.values.clone())
+        return own if self.place is None else own.counted(self.place.parking)
+
+    def counted(self, parking: Parking) -> ParkedKV:
+        """The same, its bytes counted as long as it or a crop of it is held."""
+        return replace(self, place=parking.take(self.nbytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +112,13 @@ class KVArena:
         self.most = most
         self._device = device
         self._dtype = dtype
-        self._keys = self._empty(min(self.FIRST_BUCKET, most))
-        self._values = self._empty(min(self.FIRST_BUCKET, most))
+        self.keys = self._empty(min(self.FIRST_BUCKET, most))
+        self.values = self._empty(min(self.FIRST_BUCKET, most))
 
     @property
     def capacity(self) -> int:
         """Positions that a row holds before the arena must grow."""
-        return int(self._keys.shape[3])
+        return int(self.keys.shape[3])
 
     @property
     def nbytes(self) -> int:
@@ -132,7 +141,7 @@ class KVArena:
         capacity = self.capacity
         while capacity < positions:
             capacity = min(2 * capacity, self.most)
-        for name in ("_keys", "_values"):
+        for name in ("keys", "values"):
             old = getattr(self, name)
             new = self._empty(capacity)
             new[:, :, :, : old.shape[3]] = old
@@ -142,32 +151,53 @@ class KVArena:
         """Put a conversation into a row; None is a conversation that has not begun."""
         if parked is not None:
             self.reserve(parked.length)
-            self._keys[:, row, :, : parked.length] = parked.keys
-            self._values[:, row, :, : parked.length] = parked.values
+            self.keys[:, row, :, : parked.length] = parked.keys
+            self.values[:, row, :, : parked.length] = parked.values
 
     def clear(self, row: int) -> None:
         """Forget a row. What is not a number would else spoil the next one: 0 * NaN is NaN."""
-        self._keys[:, row] = 0
-        self._values[:, row] = 0
+        self.keys[:, row] = 0
+        self.values[:, row] = 0
 
     def park(self, row: int, length: int) -> ParkedKV:
         """A copy of the first positions of a row."""
         return ParkedKV(
-            self._keys[:, row, :, :length].clone(), self._values[:, row, :, :length].clone()
+            self.keys[:, row, :, :length].clone(), self.values[:, row, :, :length].clone()
         )
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first positions of a row over another row."""
-        self._keys[:, target, :, :length] = self._keys[:, source, :, :length]
-        self._values[:, target, :, :length] = self._values[:, source, :, :length]
+        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
+        self.values[:, target, :, :length] = self.values[:, source, :, :length]
 
-    def prefill_cache(self, row: int, start: int, count: int) -> Cache:
-        """A transformers cache that writes `count` positions of one row from `start` on."""
-        self.reserve(start + count)
+    def swap(self, one: int, other: int, length: int) -> None:
+        """Let two rows change places, their first positions."""
+        for held in (self.keys, self.values):
+            kept = held[:, one, :, :length].clone()
+            held[:, one, :, :length] = held[:, other, :, :length]
+            held[:, other, :, :length] = kept
+
+    def prefill_cache(
+        self, rows: Sequence[int], starts: Sequence[int], counts: Sequence[int]
+    ) -> Cache:
+        """A transformers cache that writes new positions of some rows.
+
+        Args:
+            rows: Which rows.
+            starts: Positions that each holds before.
+            counts: New positions of each; those beyond, up to the most, are padding.
+        """
+        ends = [start + count for start, count in zip(starts, counts, strict=True)]
+        self.reserve(max(ends))
+        most = max(counts)
+        new = torch.arange(most, device=self._device)
+        is_read = new < torch.tensor(counts, device=self._device)[:, None]
+        at = torch.tensor(starts, device=self._device)[:, None] + new
+        of = torch.tensor(rows, device=self._device)[:, None].expand(-1, most)
+        span = Span(of[:, 0], of[is_read], at[is_read], is_read, max(starts), max(ends))
         return Cache(
             layers=[
-                _PrefillLayer(self._keys[i, row : row + 1], self._values[i, row : row + 1], start)
-                for i in range(self.shape.layers)
+                PrefillLayer(self.keys[i], self.values[i], span) for i in range(self.shape.layers)
             ]
         )
 
@@ -183,7 +213,7 @@ class KVArena:
         seen = max(lengths) + 1
         return Cache(
             layers=[
-                _StepLayer(self._keys[i], self._values[i], rows, at, seen)
+                StepLayer(self.keys[i], self.values[i], rows, at, seen)
                 for i in range(self.shape.layers)
             ]
         )
@@ -196,12 +226,19 @@ class KVArena:
         seen = torch.tensor(lengths, device=self._device)[:, None]
         return (positions[None] <= seen)[:, None, None]
 
-    def prefill_mask(self, start: int, count: int) -> Tensor | None:
-        """What `count` new positions of one row may look at; None where plain causality says it."""
-        if start == 0:
+    def prefill_mask(self, starts: Sequence[int], counts: Sequence[int]) -> Tensor | None:
+        """What new positions may look at, [B, 1, new, positions]; None where causality says it.
+
+        Args:
+            starts: Positions that each row holds before.
+            counts: New positions of each.
+        """
+        if not any(starts):
             return None
-        new = torch.arange(start, start + count, device=self._device)
-        return (torch.arange(start + count, device=self._device)[None] <= new[:, None])[None, None]
+        ends = [start + count for start, count in zip(starts, counts, strict=True)]
+        first = torch.tensor(starts, device=self._device)[:, None]
+        new = first + torch.arange(max(counts), device=self._device)
+        return (torch.arange(max(ends), device=self._device) <= new[..., None])[:, None]
 
     def _empty(self, capacity: int) -> Tensor:
         shape = self.shape
@@ -210,71 +247,3 @@ class KVArena:
             device=self._device,
             dtype=self._dtype,
         )
-
-
-class _PrefillLayer(CacheLayerMixin):
-    """One layer of one row: new positions go behind `start`."""
-
-    def __init__(self, keys: Tensor, values: Tensor, start: int) -> None:
-        super().__init__()
-        self.keys, self.values = self._k, self._v = keys, values
-        self.is_initialized = True
-        self._start = start
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """The arena has its memory already."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Write the new positions; give all up to them."""
-        end = self._start + key_states.shape[2]
-        self._k[:, :, self._start : end] = key_states
-        self._v[:, :, self._start : end] = value_states
-        return self._k[:, :, :end], self._v[:, :, :end]
-
-    def get_seq_length(self) -> int:
-        """Positions before the new ones."""
-        return self._start
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Positions in all, and the first of them."""
-        return self._start + query_length, 0
-
-    def get_max_length(self) -> int:
-        """Positions at most."""
-        return int(self._k.shape[2])
-
-
-class _StepLayer(CacheLayerMixin):
-    """One layer of the first rows: one position each, at each row's own place."""
-
-    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor, at: Tensor, seen: int) -> None:
-        super().__init__()
-        self.keys, self.values = self._k, self._v = keys, values
-        self.is_initialized = True
-        self._rows, self._at, self._seen = rows, at, seen
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """The arena has its memory already."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Write one position a row; give the rows as far as the longest reaches."""
-        self._k[self._rows, :, self._at] = key_states[:, :, 0]
-        self._v[self._rows, :, self._at] = value_states[:, :, 0]
-        count = len(self._rows)
-        return self._k[:count, :, : self._seen], self._v[:count, :, : self._seen]
-
-    def get_seq_length(self) -> int:
-        """Positions of the longest row before the step."""
-        return self._seen - 1
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Positions in all, and the first of them."""
-        return self._seen, 0
-
-    def get_max_length(self) -> int:
-        """Positions at most."""
-        return int(self._k.shape[2])

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
 from echat_sdk.errors import CheckpointError
+from echat_sdk.model.echat.backend import Backend
 from echat_sdk.model.echat.directory import Card, load
 from echat_sdk.model.echat.engine import Engine, EngineLimits
-from echat_sdk.model.echat.quantize import quantize
+from echat_sdk.model.echat.quantize import quantize, runs_on
 from echat_sdk.model.echat.speech_model import Abilities, EChatModel
 from echat_sdk.model.echat.token2wav import Token2Wav
+from echat_sdk.model.echat.vllm import VllmEngine
 from echat_sdk.model.echat.vocab import PlainText
+from echat_sdk.model.options import NetworkOptions, Precision
 
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
+log = logging.getLogger(__name__)
+
 TOKEN2WAV = "token2wav"
 
 
@@ -27,7 +33,7 @@ def open_model(
     threads: int = 2,
     voice: str = "",
     infer: frozenset[str] = frozenset({"emotion", "gender"}),
-    precision: Precision = "auto",
+    options: NetworkOptions | None = None,
     limits: EngineLimits | None = None,
     seed: int | None = None,
     greedy: bool = False,
@@ -40,8 +46,8 @@ def open_model(
         threads: Processor threads of torch, for the whole process.
         voice: Name of the voice of its answers; empty for the first.
         infer: Cues that may be inferred, of emotion and gender.
-        precision: `auto` is bfloat16 on a GPU; on a processor the language model in int8 and the
-            rest in float32.
+        options: How it is run. With a vLLM server the language model of this directory is not read;
+            the server serves what `echat models export` wrote of it.
         limits: What the engine may hold.
         seed: Makes answers repeatable.
         greedy: Take the likeliest token always.
@@ -50,39 +56,66 @@ def open_model(
         ModelMissingError: no such directory.
         CheckpointError: it is damaged, or lacks its tokenizer.
         ModelError: it does not fit into the free memory.
+        ConfigError: the vLLM server or its model is named in a way that cannot be used.
+        GenerationError: the vLLM server does not answer.
     """
     card = Card.read(directory)
+    options = options or NetworkOptions()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision == "auto":
-        precision = "int8" if device.type == "cpu" else "bfloat16"
+    precision = _precision(options.precision, device)
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    network = load(directory, dtype=dtype, device=device)
-    if precision == "int8":
-        quantize(network.llm)
+    engine: Backend[Any]
+    if options.vllm_url:
+        engine = VllmEngine.connect(
+            directory,
+            options.vllm_url,
+            name=options.vllm_model,
+            key=os.environ.get("VLLM_API_KEY", ""),
+            allow_plain=options.vllm_allow_plain,
+            dtype=dtype,
+            device=device,
+        )
+    else:
+        network = load(directory, dtype=dtype, device=device)
+        if precision == "int8":
+            quantize(network.llm)
+        engine = Engine(network, limits)
     spoken = directory / TOKEN2WAV
+    steps = options.flow_steps or None
     return EChatModel(
         name or directory.name,
-        Engine(network, limits),
+        engine,
         _tokenizer(directory / "tokenizer.json"),
         Abilities(
             think="off" if card.think == "none" else card.think,
             interleaves=card.order == "interleaved",
             chats=card.kind == "osum-echat",
         ),
-        token2wav=Token2Wav.load(spoken, device=device) if spoken.is_dir() else None,
+        token2wav=Token2Wav.load(spoken, steps=steps, device=device) if spoken.is_dir() else None,
         voice=voice,
         infer=infer,
         seed=seed,
         greedy=greedy,
+        hearing=options.hearing,
     )
+
+
+def _precision(wanted: Precision, device: torch.device) -> Precision:
+    """What the device can do of what is wanted."""
+    if wanted == "auto":
+        return "int8" if runs_on(device) else "bfloat16"
+    if wanted == "int8" and not runs_on(device):
+        log.warning("int8 runs on a processor alone; bfloat16 is used on %s", device.type)
+        return "bfloat16"
+    return wanted
 
 
 def _tokenizer(file: Path) -> PlainText:
     if not file.is_file():
         raise CheckpointError(
-            f"{file.parent} has no {file.name}; pull echat-lite, whose tokenizer is the same, "
-            "and convert again"
+            f"{file.parent} has no {file.name}; get one, and convert again: "
+            "echat models pull qwen2.5-tokenizer"
         )
     try:
         return PlainText(Tokenizer.from_file(str(file)))

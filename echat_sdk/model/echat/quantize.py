@@ -2,12 +2,17 @@
 
 A byte a weight is a quarter of the reading. Each row of inputs is quantised as it comes, with a
 scale of its own, so the product runs on the processor's byte instructions too.
+
+On a GPU there is no such layer: the byte product that torch has there wants more than 16 rows, and
+a decoded answer has one. What asks for eight bits there gets bfloat16: see `runs_on`.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from echat_sdk.errors import UnsupportedError
 
 _MOST = 127
 
@@ -45,16 +50,34 @@ class Int8Linear(nn.Module):
         return outputs.reshape(*inputs.shape[:-1], -1).to(inputs.dtype)
 
 
+def runs_on(device: torch.device) -> bool:
+    """Whether eight-bit layers run there; where not, the model is to be loaded in bfloat16."""
+    return device.type == "cpu"
+
+
 def quantize(module: nn.Module) -> int:
     """Replace every linear layer below a module; returns how many.
 
     A head that is tied to the embedding is untied by it: the table stays as it is.
+
+    Raises:
+        UnsupportedError: the weights are on a GPU. None is replaced then.
     """
+    devices = {weight.device for weight in module.parameters()}
+    if bad := [device for device in devices if not runs_on(device)]:
+        raise UnsupportedError(
+            f"eight-bit weights on {bad[0]}: they run on processors only; load the model in "
+            "bfloat16 there"
+        )
+    return _replace(module)
+
+
+def _replace(module: nn.Module) -> int:
     count = 0
     for name, child in module.named_children():
         if type(child) is nn.Linear:
             setattr(module, name, Int8Linear(child))
             count += 1
         else:
-            count += quantize(child)
+            count += _replace(child)
     return count

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,27 +33,30 @@ _MAX_MEMBERS = 10_000
 _CHILD_SECONDS = 3600
 
 
-def read_state(source: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
+def read_state(source: Path, *, allow_pickle: bool, work: Path | None = None) -> dict[str, Tensor]:
     """The state dict of a file or a training folder, under the names that it has there.
 
     Args:
         source: A torch file, flat or wrapped by a training framework; a safetensors file or a
-            folder of them; a DeepSpeed folder, whose module states must be whole (ZeRO stage 1
-            or 2).
+            folder of them; a DeepSpeed folder, of any ZeRO stage, without model parallelism.
         allow_pickle: The consent of whoever trusts the file's maker.
+        work: Where what is temporary is written, about as large as the file; None takes the
+            system's folder for it.
 
     Raises:
         CheckpointError: no consent, no such file, damaged, or not a state dict.
     """
     file = find_file(source)
-    if isinstance(file, list):
+    if isinstance(file, list) and file[0].suffix == ".safetensors":
         merged: dict[str, Tensor] = {}
         for shard in file:
             merged |= _read_safetensors(shard)
         return merged
+    if isinstance(file, list):
+        return _read_zero(file, allow_pickle, work)
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
-    with unpickled(file, allow=allow_pickle) as (tensors,):
+    with unpickled(file, allow=allow_pickle, work=work) as (tensors,):
         nested = next((path for path in tensors if len(path) != 1), None)
         if nested is not None or not tensors:
             raise CheckpointError(
@@ -64,9 +68,40 @@ def read_state(source: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
     if empty:
         raise CheckpointError(
             f"{file.name} holds {len(empty)} empty tensors ({empty[0]}, ...): its weights are in "
-            "ZeRO stage 3 shards; join them with DeepSpeed's zero_to_fp32.py and convert the result"
+            "ZeRO stage 3 shards; give the whole folder of them"
         )
     return state
+
+
+def _read_zero(models: list[Path], allow: bool, work: Path | None) -> dict[str, Tensor]:
+    """The parameters that ZeRO stage 3 split: shapes in these files, numbers in those beside."""
+    files: list[Path] = []
+    for model in models:
+        beside = model.name.replace("model_states", "optim_states")
+        named = (model.with_name(prefix + beside) for prefix in ("", "bf16_"))
+        optim = next((file for file in named if file.is_file()), None)
+        if optim is None:
+            raise CheckpointError(
+                f"no {beside} beside {model.name}: in ZeRO stage 3 the weights are in there"
+            )
+        files += [model, optim]
+    names = f"{models[0].parent.name} ({len(models)} shards of ZeRO stage 3)"
+    _require_consent(names, files, allow)
+    with _scratch(work) as scratch:
+        target = scratch / "joined.safetensors"
+        try:
+            _run_child(names, ["--zero", target, *files], scratch)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}. DeepSpeed's own zero_to_fp32.py, which it saves beside the shards, joins"
+                " them too; convert what it writes"
+            ) from error
+        return {".".join(path): tensor for path, tensor in _read_paths(target).items()}
+
+
+def _rank(shard: Path) -> int:
+    found = re.match(r"zero_pp_rank_(\d+)_", shard.name)
+    return int(found[1]) if found else 0
 
 
 def find_file(source: Path) -> Path | list[Path]:
@@ -86,19 +121,30 @@ def find_file(source: Path) -> Path | list[Path]:
     for folder in (source, source / Path(tag).name):
         if (folder / _DEEPSPEED).is_file():
             return folder / _DEEPSPEED
+        if shards := list(folder.glob(f"zero_pp_rank_*_{_DEEPSPEED}")):
+            return sorted(shards, key=_rank)
     raise CheckpointError(
         f"{source} holds neither safetensors nor {_DEEPSPEED}; give the checkpoint's own file"
     )
 
 
 @contextmanager
-def unpickled(*files: Path, allow: bool) -> Iterator[list[Paths]]:
-    """The tensors of torch files by their paths.
+def unpickled(*files: Path, allow: bool, work: Path | None = None) -> Iterator[list[Paths]]:
+    """The tensors of torch files by their paths; `work` as in `read_state`.
 
     Raises:
         CheckpointError: no consent, damaged, or a file asks for more than tensors.
     """
     names = ", ".join(file.name for file in files)
+    _require_consent(names, files, allow)
+    with _scratch(work) as scratch:
+        targets = [scratch / f"{i}.safetensors" for i in range(len(files))]
+        pairs = zip(files, targets, strict=True)
+        _run_child(names, [path for pair in pairs for path in pair], scratch)
+        yield [_read_paths(target) for target in targets]
+
+
+def _require_consent(names: str, files: Iterable[Path], allow: bool) -> None:
     for file in files:
         _refuse_foreign(file)
     if not allow:
@@ -106,12 +152,6 @@ def unpickled(*files: Path, allow: bool) -> Iterator[list[Paths]]:
             f"{names}: a pickle, which can run programs when it is opened. If you trust where it "
             "came from, say so with --allow-pickle; it is then opened in a child process"
         )
-    with tempfile.TemporaryDirectory(prefix="echat-", ignore_cleanup_errors=True) as scratch:
-        targets = [Path(scratch) / f"{i}.safetensors" for i in range(len(files))]
-        _run_child(
-            names, {f.resolve(): t for f, t in zip(files, targets, strict=True)}, Path(scratch)
-        )
-        yield [_read_paths(target) for target in targets]
 
 
 def _refuse_foreign(file: Path) -> None:
@@ -130,7 +170,7 @@ def _refuse_foreign(file: Path) -> None:
 
 
 @contextmanager
-def cosyvoice_files(source: Path) -> Iterator[dict[str, Path]]:
+def cosyvoice_files(source: Path, work: Path | None = None) -> Iterator[dict[str, Path]]:
     """The files of a CosyVoice release that we know, from its folder or its tar.
 
     A tar's members are copied under our own names, so none can be written anywhere else.
@@ -139,11 +179,11 @@ def cosyvoice_files(source: Path) -> Iterator[dict[str, Path]]:
         CheckpointError: neither, damaged, too large, or without flow.pt and hift.pt.
     """
     known = (*COSYVOICE_TENSORS, *COSYVOICE_NETWORKS)
-    with tempfile.TemporaryDirectory(prefix="echat-", ignore_cleanup_errors=True) as scratch:
+    with _scratch(work) as scratch:
         if source.is_dir():
             files = {name: source / name for name in known if (source / name).is_file()}
         else:
-            files = _untar(source, Path(scratch), known)
+            files = _untar(source, scratch, known)
         missing = [name for name in ("flow.pt", "hift.pt") if name not in files]
         if missing:
             raise CheckpointError(
@@ -157,6 +197,14 @@ def is_cosyvoice(source: Path) -> bool:
     if source.is_dir():
         return (source / "flow.pt").is_file()
     return source.is_file() and tarfile.is_tarfile(source)
+
+
+@contextmanager
+def _scratch(work: Path | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(
+        prefix="echat-", dir=work, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder).resolve()
 
 
 def _untar(source: Path, scratch: Path, known: tuple[str, ...]) -> dict[str, Path]:
@@ -200,9 +248,9 @@ def _read_paths(target: Path) -> Paths:
     return tensors
 
 
-def _run_child(names: str, files: dict[Path, Path], scratch: Path) -> None:
+def _run_child(names: str, files: Sequence[Path | str], scratch: Path) -> None:
     program = Path(__file__).with_name("unpickle.py")
-    arguments = [str(path) for pair in files.items() for path in pair]
+    arguments = [str(file.resolve() if isinstance(file, Path) else file) for file in files]
     told = scratch / "told.txt"
     try:
         with told.open("wb") as errors:

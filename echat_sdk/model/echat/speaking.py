@@ -57,9 +57,18 @@ class Speaker:
             return
         self._seconds += len(samples) / SAMPLE_RATE
         rate = _LETTERS_A_SECOND[lang_of(self._text, "auto")]
-        end = len(self._text) if is_last else min(len(self._text), round(self._seconds * rate))
+        end = len(self._text) if is_last else self._whole_words(round(self._seconds * rate))
         text, self._told = self._text[self._told : end], max(end, self._told)
         yield SpeechDelta(samples, SAMPLE_RATE, text)
+
+    def _whole_words(self, letters: int) -> int:
+        """Where the last word ends that so many letters hold whole, as far as is known."""
+        end = min(letters, len(self._text))
+        if self._text[end : end + 1].isspace():
+            return end
+        while end and self._text[end - 1].isascii() and not self._text[end - 1].isspace():
+            end -= 1
+        return end
 
 
 class Letters:

@@ -109,3 +109,28 @@ def test_a_checkpoint_without_a_tokenizer_says_what_to_do(
 ) -> None:
     assert cli.run(["say", "hello", "--out", "x.wav", "--model", "tiny"]) == 3
     assert "tokenizer.json" in capsys.readouterr().err
+
+
+def test_the_language_model_is_written_for_another_server(
+    converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = tmp_path / "served"
+    assert cli.run(["models", "export", str(converted), str(served), "--for", "vllm"]) == 0
+    assert "vllm serve" in capsys.readouterr().out
+    config = json.loads((served / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2ForCausalLM"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint", "code"),
+    [
+        (["nowhere", "out", "--for", "vllm"], "no checkpoint nowhere", 3),
+        (["tiny", "out", "--for", "onnx"], "export is for vllm", 2),
+    ],
+)
+@pytest.mark.usefixtures("converted")
+def test_an_export_that_cannot_be_is_told(
+    arguments: list[str], complaint: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["models", "export", *arguments]) == code
+    assert complaint in " ".join(capsys.readouterr().err.split())

@@ -13,7 +13,8 @@ from echat_sdk import cli
 from echat_sdk.cli import models
 from echat_sdk.errors import ConfigError, ModelMissingError
 from echat_sdk.model import zoo
-from echat_sdk.model.fetch import File
+from echat_sdk.model.fetch import File, Hub
+from echat_sdk.model.manifest import Card, Part
 
 DATA = b"weights" * 2_000_000
 NAMES = ("list", "info", "pull", "verify", "path")
@@ -23,9 +24,12 @@ NAMES = ("list", "info", "pull", "verify", "path")
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A zoo of one model whose only source is the returned folder."""
     file = File("model.bin", len(DATA), hashlib.sha256(DATA).hexdigest())
-    card = zoo.Card("tiny", "A model.", ("en",), ("asr",), "MIT", len(DATA), ("ears",))
-    later = zoo.Card("later", "Another.", ("zh",), ("sap",), "Apache-2.0", 0)
-    monkeypatch.setattr(zoo, "PARTS", {"ears": zoo.Part("ears", "MIT", (file,))})
+    card = Card("tiny", "A model.", ("en",), ("asr",), "MIT", len(DATA), ("ears",))
+    later = Card(
+        "later", "Another.", ("zh",), ("sap",), "MIT", 0, release=("raw",), converts="osum"
+    )
+    raw = Part("raw", "MIT", (File("raw.pt", 0, "", (Hub("owner/later", "main", "raw.pt"),)),))
+    monkeypatch.setattr(zoo, "PARTS", {"ears": Part("ears", "MIT", (file,)), "raw": raw})
     monkeypatch.setattr(zoo, "MODELS", {"tiny": card, "later": later})
     monkeypatch.setenv("ECHAT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ECHAT_MODEL_DIR", raising=False)
@@ -87,10 +91,7 @@ def test_list_tells_what_is_here(shelf: Path, run: CliRunner) -> None:
     ]
     run.invoke(models.app, ["pull", "tiny", "--from", str(shelf)])
     listed = json.loads(run.invoke(models.app, ["list", "--json"]).stdout)
-    assert [(m["name"], m["here"], m["can_be_loaded"]) for m in listed] == [
-        ("tiny", True, True),
-        ("later", False, False),
-    ]
+    assert [(m["name"], m["here"]) for m in listed] == [("tiny", True), ("later", False)]
     assert "14.0 MB" in run.invoke(models.app, ["list"]).stdout
 
 
@@ -100,7 +101,10 @@ def test_info_tells_files_and_licence_and_what_must_be_converted(
     tiny = run.invoke(models.app, ["info", "tiny"]).stdout
     assert "model.bin" in tiny
     assert "MIT" in tiny
-    assert "models convert FILE later" in run.invoke(models.app, ["info", "later"]).stdout
+    later = run.invoke(models.app, ["info", "later"]).stdout
+    for told in ("pull later --allow-pickle", "models convert FILE later", "owner/later @ main"):
+        assert told in later
+    assert "raw.pt  sha256 as the hub has it" in later
     assert json.loads(run.invoke(models.app, ["info", "tiny", "--json"]).stdout)["tasks"] == ["asr"]
 
 

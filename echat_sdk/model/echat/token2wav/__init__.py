@@ -12,8 +12,9 @@ from echat_sdk.model.echat.token2wav.config import (
     Token2WavConfig,
     mel_frames,
 )
+from echat_sdk.model.echat.token2wav.plan import ChunkPlan
 from echat_sdk.model.echat.token2wav.prompt_audio import SpeakerEncoder, SpeechTokenizer
-from echat_sdk.model.echat.token2wav.stream import ChunkPlan, Token2WavStream
+from echat_sdk.model.echat.token2wav.stream import Token2WavStream
 from echat_sdk.model.echat.token2wav.token2wav import Token2Wav
 from echat_sdk.model.echat.token2wav.voices import VoicePrompt, make_voice, spk2info_voices
 

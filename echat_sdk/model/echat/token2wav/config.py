@@ -63,12 +63,18 @@ class VocoderConfig(BaseModel):
 
 
 class Token2WavConfig(BaseModel):
-    """Both networks; what `config.json` of a token2wav directory holds."""
+    """Both networks; what `config.json` of a token2wav directory holds.
+
+    Steps and guidance are of the flow's solver, see `FlowMatching.forward`: the ones that are taken
+    where a caller asks for no others. Fewer are faster and rougher; a distilled flow needs few.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flow: FlowConfig = FlowConfig()
     vocoder: VocoderConfig = VocoderConfig()
+    steps: int = Field(default=10, ge=1, le=100)
+    guidance: float = Field(default=0.7, ge=0, le=10)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Token2WavConfig:

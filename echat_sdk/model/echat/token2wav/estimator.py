@@ -8,53 +8,15 @@ resnets only; frames have no positions. Parameter names are those of flow.pt bel
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echat_sdk.model.echat.token2wav.config import FlowConfig
+from echat_sdk.model.echat.token2wav.frames import FrameNorm, Frames, masked
 
 GROUPS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Which frames of a padded batch are valid.
-
-    Attributes:
-        mask: 1 for valid frames, [B, 1, T].
-        in_norm: whether the norms leave padding out. Then a row gives the same alone and in a
-            batch; the released code counts padding in.
-    """
-
-    mask: Tensor
-    in_norm: bool = True
-
-    def halved(self) -> Frames:
-        """The same for every second frame."""
-        return Frames(self.mask[:, :, ::2], self.in_norm)
-
-
-def _masked(x: Tensor, frames: Frames | None) -> Tensor:
-    return x if frames is None else x * frames.mask
-
-
-class FrameNorm(nn.GroupNorm):
-    """Group norm over the valid frames of each row."""
-
-    def forward(self, x: Tensor, frames: Frames | None = None) -> Tensor:
-        """[B, C, T] to the same."""
-        if frames is None or not frames.in_norm:
-            return super().forward(x)
-        grouped = x.reshape(x.shape[0], self.num_groups, -1, x.shape[2])
-        mask = frames.mask[:, :, None]
-        count = mask.sum(dim=(2, 3), keepdim=True) * grouped.shape[2]
-        mean = (grouped * mask).sum(dim=(2, 3), keepdim=True) / count
-        spread = ((grouped - mean).square() * mask).sum(dim=(2, 3), keepdim=True) / count
-        normed = ((grouped - mean) * torch.rsqrt(spread + self.eps)).flatten(1, 2)
-        return normed * self.weight[:, None] + self.bias[:, None]
 
 
 class ConvBlock(nn.Module):
@@ -69,7 +31,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, frames: Frames | None) -> Tensor:
         """[B, C, T] to [B, C', T]."""
         convolve, norm = self.block
-        return _masked(F.mish(norm(convolve(_masked(x, frames)), frames)), frames)
+        return masked(F.mish(norm(convolve(masked(x, frames)), frames)), frames)
 
 
 class Resnet(nn.Module):
@@ -85,7 +47,7 @@ class Resnet(nn.Module):
     def forward(self, x: Tensor, time: Tensor, frames: Frames | None) -> Tensor:
         """[B, C, T] and [B, time_size] to [B, C', T]."""
         inner = self.block1(x, frames) + self.mlp(time)[..., None]
-        out: Tensor = self.block2(inner, frames) + self.res_conv(_masked(x, frames))
+        out: Tensor = self.block2(inner, frames) + self.res_conv(masked(x, frames))
         return out
 
 
@@ -196,14 +158,15 @@ class Stage(nn.ModuleList):
     def features(self, x: Tensor, time: Tensor, frames: Frames | None) -> Tensor:
         """All but the resampler: [B, C, T] to [B, C', T]."""
         keys = None if frames is None else frames.mask[:, None].bool()
-        x = self[0](x, time, frames).transpose(1, 2)
+        # Copied into frame order once: else every norm of every block would copy it.
+        x = self[0](x, time, frames).transpose(1, 2).contiguous()
         for block in self[1].children():
             x = block(x, keys)
         return x.transpose(1, 2)
 
     def resample(self, x: Tensor, frames: Frames | None) -> Tensor:
         """[B, C', T] to [B, C', the next stage's length]."""
-        out: Tensor = self[2](_masked(x, frames))
+        out: Tensor = self[2](masked(x, frames))
         return out
 
 
@@ -305,4 +268,4 @@ class Estimator(nn.Module):
             x = stage.features(torch.cat([x[..., : skip.shape[-1]], skip], dim=1), at, frames)
             x = stage.resample(x, frames)
         x = self.final_block(x, frames)
-        return _masked(self.final_proj(_masked(x, frames)), frames)
+        return masked(self.final_proj(masked(x, frames)), frames)

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from echat_sdk.audio import FloatWaveform
+from echat_sdk.model.echat.token2wav.batch import FlowBatch
 from echat_sdk.model.echat.token2wav.checkpoint import build_flow, build_vocoder, read_tensors
 from echat_sdk.model.echat.token2wav.config import Token2WavConfig
 from echat_sdk.model.echat.token2wav.flow import GUIDANCE, STEPS, Flow
-from echat_sdk.model.echat.token2wav.stream import DEFAULT_PLAN, ChunkPlan, Solving, Token2WavStream
+from echat_sdk.model.echat.token2wav.plan import DEFAULT_PLAN, ChunkPlan, Solving
+from echat_sdk.model.echat.token2wav.stream import Token2WavStream
 from echat_sdk.model.echat.token2wav.vocoder import Vocoder
 from echat_sdk.model.echat.token2wav.voices import VoicePrompt, voice_names
 
@@ -30,6 +32,8 @@ class Token2Wav:
         voices: where this checkpoint's voices lie; None for none.
         steps: see `FlowMatching.forward`; 4 to 6 are faster and a little rougher.
         guidance: see `FlowMatching.forward`.
+        together: how many streams' windows are solved in one call; None for 8 on a GPU, and 1 on a
+            processor, which has no idle units to fill: together all would wait for the last.
     """
 
     def __init__(
@@ -40,19 +44,27 @@ class Token2Wav:
         voices: Path | None = None,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
+        together: int | None = None,
     ) -> None:
         self.flow = flow
         self.vocoder = vocoder
         self._voices = voices
         self._solving = Solving(steps, guidance)
+        if together is None:
+            together = 8 if vocoder.window.device.type == "cuda" else 1
+        self._batch = (
+            FlowBatch(flow.decoder, steps=steps, guidance=guidance, most=together)
+            if together > 1
+            else None
+        )
 
     @classmethod
     def load(
         cls,
         directory: Path,
         *,
-        steps: int = STEPS,
-        guidance: float = GUIDANCE,
+        steps: int | None = None,
+        guidance: float | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Token2Wav:
@@ -60,8 +72,8 @@ class Token2Wav:
 
         Args:
             directory: holds config.json, flow.safetensors, vocoder.safetensors and voices/.
-            steps: see the class.
-            guidance: see the class.
+            steps: see the class; None takes what config.json says, the released default 10.
+            guidance: likewise; the released default 0.7.
             device: where both networks run.
             dtype: of the flow. The vocoder stays in float32: its phases need that.
 
@@ -75,8 +87,8 @@ class Token2Wav:
             flow.to(device=device, dtype=dtype),
             vocoder.to(device=device),
             voices=directory / VOICES,
-            steps=steps,
-            guidance=guidance,
+            steps=config.steps if steps is None else steps,
+            guidance=config.guidance if guidance is None else guidance,
         )
 
     def voice_names(self) -> list[str]:
@@ -130,5 +142,11 @@ class Token2Wav:
         voice.check(self.flow.config)
         prompt = self.flow.prompt(voice.tokens, voice.mel, voice.xvector)
         return Token2WavStream(
-            self.flow, self.vocoder, prompt, seed=seed, plan=plan, solving=self._solving
+            self.flow,
+            self.vocoder,
+            prompt,
+            seed=seed,
+            plan=plan,
+            solving=self._solving,
+            solve=self._batch,
         )

@@ -50,6 +50,14 @@ SPOKEN = [
     ("孩子在学校被人欺负了,不肯告诉我", "sad", "child-bullied", "屋檐"),
     ("今天没什么事,就在家待着", "", "at-home", "说不准"),
     ("股票又亏了两万", "anger", "invest-loss", "不知道"),
+    ("我爸走了快一年了,昨天我梦到他", "sad", "dream-gone", "这么多年"),
+    ("明天是我们结婚三十周年", "happy", "long-marriage", "定下来"),
+    ("我相亲又被拒绝了", "sad", "turned-down", "成绩"),
+    ("今天女儿跟我说妈妈我爱你", "happy", "words-waited", "被夸"),
+    ("我有一个朋友得了癌症", "sad", "someone-sick", "喜事"),
+    ("捷运上有人一直咳嗽还不戴口罩", "disgust", "public-manners", "热水"),
+    ("我今天做了个手术,割阑尾", "", "own-surgery", "梦"),
+    ("我还得去喝喜酒", "", "feast", "胃口"),
 ]
 
 
@@ -69,12 +77,12 @@ def test_the_same_words_are_answered_by_the_voice() -> None:
 
 
 @pytest.mark.parametrize("emotion", ["", "happy", "sad", "anger", "fear", "surprise", "disgust"])
-def test_what_fits_no_situation_is_answered_plainly_and_not_echoed(emotion: str) -> None:
+def test_what_fits_no_situation_is_answered_and_never_in_the_first_person(emotion: str) -> None:
     text = "那只箱子我又挪回去了,挪了好几趟"
     assert find(text, "zh") is None
     reply = say(text, emotion)
     assert reply
-    assert "箱子" not in reply
+    assert "箱子我" not in reply
 
 
 @pytest.mark.parametrize("text", ["我外婆不记得我是谁了", "我喜欢吃火锅", "没人记得我的生日"])

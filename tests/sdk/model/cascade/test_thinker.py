@@ -208,7 +208,7 @@ def test_the_form_of_a_sentence_yields_to_what_is_read_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     subject, _ = thinker()
-    what, read = heard("I walk to the office."), dict.fromkeys(KINDS, 0.0)
+    what, read = heard("I walk to the corner."), dict.fromkeys(KINDS, 0.0)
     for kind, name in (("talk", "form-habit"), ("lonely", "open-lonely")):
         monkeypatch.setattr(subject, "_read_moment", lambda _, kind=kind: {**read, kind: 1.0})
         assert subject.answer(what, Recollection()).name == name
@@ -222,10 +222,10 @@ def test_in_plain_words_and_voice_a_sorrow_that_is_only_perhaps_there_is_asked_a
     for share, name in ((0.7, "open-perhaps"), (0.9, "open-bad")):
         shares = {**read, "bad": share, "talk": 1 - share}
         monkeypatch.setattr(subject, "_read_moment", lambda _, shares=shares: shares)
-        assert subject.answer(heard("The shoes got wet."), Recollection()).name == name
+        assert subject.answer(heard("The crates got wet."), Recollection()).name == name
     shares = {**read, "bad": 0.7, "talk": 0.3}
     monkeypatch.setattr(subject, "_read_moment", lambda _: shares)
-    assert subject.answer(heard("The shoes got wet.", "sad"), Recollection()).name == "open-bad"
+    assert subject.answer(heard("The crates got wet.", "sad"), Recollection()).name == "open-bad"
 
 
 def test_a_bright_voice_does_not_make_bad_news_good() -> None:

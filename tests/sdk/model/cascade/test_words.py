@@ -9,7 +9,6 @@ from echat_sdk.model.cascade.words import (
     flip,
     lexicon,
     plain,
-    reflection,
     smooth,
     without_lead,
 )
@@ -46,26 +45,6 @@ def test_no_first_person_is_left(text: str) -> None:
     words = plain(flip(text, "en")).split()
     assert not {"i", "me", "my", "myself", "mine"} & set(words)
     assert "我" not in flip(text, "zh")
-
-
-def test_a_reflection_is_the_clause_that_says_most() -> None:
-    said = "Well, so, my brother sold the old house, and that was it."
-    assert reflection(said, "en") == "your brother sold the old house"
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "Why did he leave me?",
-        "You never listen to me.",
-        "Please help me with this.",
-        "He fucking left me there.",
-        "Gone.",
-        "",
-    ],
-)
-def test_what_cannot_be_given_back_safely_is_not(said: str) -> None:
-    assert reflection(said, "en") == ""
 
 
 def test_fillers_at_the_head_of_a_clause_are_dropped() -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -45,29 +46,56 @@ def golden() -> Callable[[str], Golden]:
     return read
 
 
-@pytest.fixture
-def small_config() -> Any:
+@pytest.fixture(scope="session")
+def tiny_echat() -> Callable[..., Any]:
+    """Makes the configuration of a network of one encoder layer and a decoder as asked for.
+
+    `tiny_echat(vocab_size=64, layers=3, codes=20)`; what else is given goes to the decoder.
+    """
     from echat_sdk.model.echat.configuration import EChatConfig
 
-    return EChatConfig(
-        encoder={
+    def make(
+        *,
+        vocab_size: int = 300,
+        hidden: int = 32,
+        layers: int = 2,
+        codes: int = 40,
+        encoder: Mapping[str, Any] = MappingProxyType({}),
+        adapter: Mapping[str, Any] = MappingProxyType({}),
+        **llm: Any,
+    ) -> EChatConfig:
+        ears = {
             "d_model": 32,
-            "encoder_layers": 2,
+            "encoder_layers": 1,
             "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 48,
-        },
-        adapter={"num_hidden_layers": 2, "intermediate_size": 40},
-        llm={
-            "vocab_size": 300,
-            "hidden_size": 48,
+            "encoder_ffn_dim": 32,
+        }
+        decoder = {
+            "vocab_size": vocab_size,
+            "hidden_size": hidden,
             "intermediate_size": 64,
-            "num_hidden_layers": 2,
+            "num_hidden_layers": layers,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
-            "tie_word_embeddings": True,
-            "eos_token_id": 2,
-        },
-        speech_codes=40,
+        }
+        return EChatConfig(
+            encoder=ears | dict(encoder),
+            adapter={"num_hidden_layers": 1, "intermediate_size": 32} | dict(adapter),
+            llm=decoder | llm,
+            speech_codes=codes,
+        )
+
+    return make
+
+
+@pytest.fixture
+def small_config(tiny_echat: Callable[..., Any]) -> Any:
+    return tiny_echat(
+        hidden=48,
+        encoder={"encoder_layers": 2, "encoder_ffn_dim": 48},
+        adapter={"num_hidden_layers": 2, "intermediate_size": 40},
+        tie_word_embeddings=True,
+        eos_token_id=2,
     )
 
 

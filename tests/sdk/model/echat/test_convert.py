@@ -4,8 +4,10 @@ import io
 import os
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,17 +168,133 @@ def test_a_deepspeed_folder_is_read_by_its_module_states(tmp_path: Path) -> None
     assert all(torch.equal(state[key], expected[key]) for key in expected)
 
 
-def test_shards_of_zero_stage_three_are_told_apart(
+class LossScaler:
+    """Stands for the object of DeepSpeed's that lies beside its tensors."""
+
+    def __init__(self) -> None:
+        self.cur_scale = 1.0
+
+
+LossScaler.__module__ = "deepspeed.runtime.fp16.loss_scaler"
+
+
+@contextmanager
+def _deepspeed() -> Iterator[None]:
+    """A package of that name, as far as a pickle with its object needs it."""
+    module = ModuleType(LossScaler.__module__)
+    module.LossScaler = LossScaler  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("deepspeed", "deepspeed.runtime", "deepspeed.runtime.fp16", module.__name__):
+            patch.setitem(sys.modules, name, module)
+        yield
+
+
+def _write_zero(folder: Path, state: dict[str, Any], ranks: int) -> None:
+    """Split a state dict as ZeRO stage 3 does: two groups, one frozen tensor, one shared."""
+    folder.mkdir(parents=True)
+    shared = {"lm_head.weight": "llama_model.lm_head.weight"}
+    buffers = [name for name in state if "pos_enc" in name]
+    frozen = "speech_head.bias"
+    names = [name for name in state if name not in (*buffers, *shared, frozen)]
+    cut = max(1, len(names) // 3)
+
+    def share(name: str, rank: int) -> Any:
+        flat = state[name].float().flatten()
+        size = -(-len(flat) // ranks)
+        padded = torch.cat([flat, torch.full((size * ranks - len(flat),), 7.0)])
+        return padded[rank * size : (rank + 1) * size].clone()
+
+    for rank in range(ranks):
+        empty = {name: torch.zeros(0, dtype=state[name].dtype) for name in names}
+        groups = [names[:cut], names[cut:]]
+        model = {
+            "module": empty | {name: state[name] for name in buffers},
+            "buffer_names": buffers,
+            "param_shapes": [{n: state[n].shape for n in group} for group in groups],
+            "frozen_param_shapes": {frozen: state[frozen].shape},
+            "frozen_param_fragments": {frozen: share(frozen, rank).to(state[frozen].dtype)},
+            "shared_params": shared,
+        }
+        optimizer = {
+            "zero_stage": 3,
+            "partition_count": ranks,
+            "loss_scaler": LossScaler(),
+            "fp32_flat_groups": [torch.cat([share(n, rank) for n in group]) for group in groups],
+        }
+        name = f"zero_pp_rank_{rank}_mp_rank_00"
+        torch.save(model, folder / f"{name}_model_states.pt")
+        optim = folder / f"bf16_{name}_optim_states.pt"
+        with _deepspeed():
+            torch.save({"optimizer_state_dict": optimizer}, optim)
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 11])
+@pytest.mark.usefixtures("at_once")
+def test_shards_of_zero_stage_three_are_joined(tmp_path: Path, ranks: int) -> None:
+    expected = synthetic_state("osum-echat")
+    _write_zero(tmp_path / "run" / "step", expected, ranks)
+    (tmp_path / "run" / "latest").write_text("step")
+    with pytest.raises(CheckpointError, match="--allow-pickle"):
+        sources.read_state(tmp_path / "run", allow_pickle=False)
+    state = sources.read_state(tmp_path / "run", allow_pickle=True)
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+    assert all(state[key].dtype == expected[key].dtype for key in expected)
+    report = convert(tmp_path / "run", tmp_path / "out", allow_pickle=True)
+    assert report.kind == "osum-echat"
+
+
+def test_shards_are_joined_in_a_child_process_that_has_no_deepspeed(tmp_path: Path) -> None:
+    expected = {"encoder.w": torch.arange(10.0), "lm_head.weight": torch.zeros(2)}
+    expected |= {"llama_model.lm_head.weight": torch.zeros(2), "speech_head.bias": torch.ones(3)}
+    _write_zero(tmp_path / "step", expected, 2)
+    state = sources.read_state(tmp_path / "step", allow_pickle=True)
+    assert state["encoder.w"].tolist() == list(range(10))
+    assert state["speech_head.bias"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("a rank is missing", "shards of 2 ranks, written by 3"),
+        ("its numbers are missing", "no zero_pp_rank_1_mp_rank_00_optim_states.pt beside"),
+        ("a share is short", "shards of .* numbers for parameters of"),
+        ("another class", r"more than tensors \(posix.system\).*zero_to_fp32.py"),
+    ],
+)
+@pytest.mark.usefixtures("at_once")
+def test_what_is_wrong_with_shards_is_told(tmp_path: Path, fault: str, told: str) -> None:
+    _write_zero(tmp_path / "step", synthetic_state("osum-echat"), 3)
+    optim = tmp_path / "step" / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
+    with _deepspeed():
+        state = torch.load(optim, weights_only=False)
+    match fault:
+        case "a rank is missing":
+            for file in (tmp_path / "step").glob("*rank_2_mp*"):
+                file.unlink()
+        case "its numbers are missing":
+            optim.unlink()
+        case "a share is short":
+            groups = state["optimizer_state_dict"]["fp32_flat_groups"]
+            groups[1] = groups[1][:-1].clone()
+            with _deepspeed():
+                torch.save(state, optim)
+        case "another class":
+            torch.save({"b": Touch(tmp_path / "trace")}, optim)
+    with pytest.raises(CheckpointError, match=told):
+        convert(tmp_path / "step", tmp_path / "out", allow_pickle=True)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_one_shard_of_zero_stage_three_alone_is_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hollow(names: str, files: dict[Path, Path], scratch: Path) -> None:
-        metadata = {"paths": '[[["encoder.w"], "0"]]'}
-        for target in files.values():
-            save_file({"0": torch.zeros(0)}, target, metadata=metadata)
+    def hollow(names: str, files: list[Path], scratch: Path) -> None:
+        save_file({"0": torch.zeros(0)}, files[1], metadata={"paths": '[[["encoder.w"], "0"]]'})
 
     monkeypatch.setattr(sources, "_run_child", hollow)
     (tmp_path / "mp_rank_00_model_states.pt").write_bytes(b"PK")
-    with pytest.raises(CheckpointError, match="zero_to_fp32"):
+    with pytest.raises(CheckpointError, match="give the whole folder"):
         convert(tmp_path, tmp_path / "out", allow_pickle=True)
 
 

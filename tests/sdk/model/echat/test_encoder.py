@@ -11,7 +11,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from echat_sdk.model.echat.checkpoint import from_upstream, whisper_encoder
 from echat_sdk.model.echat.configuration import EChatEncoderConfig
-from echat_sdk.model.echat.encoder import Encoder
+from echat_sdk.model.echat.encoder import Encoder, Past, TransformerLayer
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 
@@ -101,3 +101,28 @@ def test_a_minute_has_positions_of_its_own() -> None:
     assert states.shape == (1, 3001, 16)
     assert lengths.tolist() == [3001]
     assert states.isfinite().all()
+
+
+@torch.no_grad()
+def test_layers_that_look_back_do_as_a_mask_over_the_whole_does() -> None:
+    torch.manual_seed(6)
+    layer = TransformerLayer(
+        16, 2, 24, activation=torch.nn.GELU(), key_bias=False, dropout=0.0
+    ).eval()
+    for parameter in layer.parameters():
+        parameter.normal_(0, 0.5)
+    x = torch.randn(1, 30, 16)
+    block, most = 10, 15
+    of_query = torch.arange(30)[:, None] // block
+    key = torch.arange(30)[None]
+    seen = (key // block <= of_query) & (key >= of_query * block - most)
+    whole = layer(x, seen[None, None])
+    past = Past(most)
+    for start in range(0, 30, block):
+        end = start + block
+        # What lies behind a block is offered and seen, but not kept.
+        layer(x[:, start : end + 3], None, past)
+        layer(x[:, start:end] + 1, None, past)
+        found = layer(x[:, start:end], None, past)
+        past.keep(block)
+        torch.testing.assert_close(found, whole[:, start:end], atol=1e-5, rtol=1e-5)

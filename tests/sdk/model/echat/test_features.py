@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
 from echat_sdk.errors import AudioFormatError
-from echat_sdk.model.echat.features import LogMel
+from echat_sdk.model.echat.features import LogMel, LogMelStream
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,63 @@ def test_less_than_one_window_is_told_not_padded(log_mel: LogMel) -> None:
 
 def test_nothing_of_it_is_in_a_checkpoint(log_mel: LogMel) -> None:
     assert log_mel.state_dict() == {}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(1, 1500), min_size=1, max_size=12),
+    st.integers(0, 2**31),
+    st.sets(st.integers(0, 11)),
+)
+def test_pushed_in_any_pieces_is_what_the_whole_is(
+    pieces: list[int], seed: int, asked: set[int]
+) -> None:
+    log_mel = LogMel()
+    wave = torch.randn(sum(pieces), generator=torch.Generator().manual_seed(seed))
+    wave *= torch.linspace(1e-4, 1, len(wave))  # the loudest comes last, and with it the floor
+    stream, come = LogMelStream(log_mel), 0
+    for place, piece in enumerate(wave.split(pieces)):
+        stream.push(piece)
+        come += len(piece)
+        if come < 400:
+            assert stream.frames == 0
+            with pytest.raises(AudioFormatError, match=f"{come} samples"):
+                stream.features()
+        elif place in asked:  # asking changes nothing
+            whole, frames = log_mel(wave[None, :come])
+            assert stream.frames == int(frames)
+            torch.testing.assert_close(stream.features(), whole[0], atol=1e-5, rtol=0)
+        else:
+            stream.advance()
+    if come >= 400:
+        torch.testing.assert_close(stream.features(), log_mel(wave[None])[0][0], atol=1e-5, rtol=0)
+
+
+def test_no_window_is_made_twice(log_mel: LogMel, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    log = log_mel.log
+
+    def counted(waves: torch.Tensor) -> torch.Tensor:
+        found = log(waves)
+        made.append(found.shape[1])
+        return found
+
+    monkeypatch.setattr(log_mel, "log", counted)
+    stream = LogMelStream(log_mel)
+    for _ in range(50):
+        stream.push(torch.randn(320))
+        stream.advance()
+    stream.features()
+    assert sum(made) == 100
+
+
+def test_frames_up_to_an_end_do_not_know_what_came_behind_it(log_mel: LogMel) -> None:
+    quiet, loud = torch.randn(8000) * 1e-3, torch.randn(8000)
+    stream, alone = LogMelStream(log_mel), LogMelStream(log_mel)
+    stream.push(torch.cat((quiet, loud)))
+    alone.push(torch.cat((quiet, quiet)))
+    torch.testing.assert_close(stream.features(10, 49), alone.features(10, 49), atol=0, rtol=0)
+    assert len(stream.features(10, 49)) == 39
+    shout = LogMelStream(log_mel)
+    shout.push(torch.cat((loud[:800], quiet)))
+    torch.testing.assert_close(shout.features(10, 49), shout.features(0, 49)[10:], atol=0, rtol=0)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echat_sdk.model.echat.decoding import Decoding
 from echat_sdk.model.echat.interleave import (
     Head,
     Interleave,
@@ -140,3 +141,19 @@ def test_a_fork_does_not_move_the_original() -> None:
 
 def test_the_end_mark_alone_is_found_by_its_ids() -> None:
     assert after_thought([5, *THINK_END, *THINK_END]) == 5
+
+
+@pytest.mark.parametrize("opening", ["Hi there you two", "I", "<b>"])
+def test_an_answer_that_comes_at_once_is_arranged_as_if_no_thought_had_been_awaited(
+    opening: str,
+) -> None:
+    letters = dict(enumerate(opening, start=10))
+    plain = Decoding.of(VOCAB, speaks=True, interleaves=True)
+    waits = Decoding.of(VOCAB, speaks=True, interleaves=True, thinks=lambda t: letters.get(t, "x"))
+    for token in (*letters, 7, 7, 7, 7, 7, 7, 7, 7):
+        if plain.head is Head.SPEECH:
+            break
+        plain, waits = plain.after(token), waits.after(token)
+    assert waits.head is plain.head
+    assert waits.written == plain.written == 6
+    assert waits.phase is plain.phase

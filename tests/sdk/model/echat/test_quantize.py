@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from echat_sdk.model.echat.quantize import Int8Linear, quantize
+from echat_sdk.errors import UnsupportedError
+from echat_sdk.model.echat.quantize import Int8Linear, quantize, runs_on
 
 
 @pytest.mark.parametrize("shape", [(24,), (3, 24), (2, 5, 24)])
@@ -40,3 +41,15 @@ def test_every_layer_of_a_network_is_replaced_and_its_answer_stays_near(small_mo
     assert count == 2 * 7 + 1
     assert not any(type(m) is torch.nn.Linear for m in small_model.llm.modules())
     assert torch.nn.functional.cosine_similarity(before, after, dim=-1).min() > 0.99
+
+
+def test_weights_that_are_not_a_processor_s_are_refused_and_left_whole() -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4, device="meta"))
+    with pytest.raises(UnsupportedError, match="bfloat16"):
+        quantize(layers)
+    assert all(type(layer) is torch.nn.Linear for layer in layers)
+
+
+def test_eight_bits_run_on_a_processor_and_not_on_a_gpu() -> None:
+    assert runs_on(torch.device("cpu"))
+    assert not runs_on(torch.device("cuda", 0))

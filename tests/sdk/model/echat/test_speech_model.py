@@ -14,10 +14,13 @@ from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError, UnsupportedError
 from echat_sdk.model.echat.configuration import EChatConfig
 from echat_sdk.model.echat.engine import Engine, EngineLimits
+from echat_sdk.model.echat.hearing import EChatHearing
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
-from echat_sdk.model.echat.speech_model import Abilities, EChatHearing, EChatModel
+from echat_sdk.model.echat.speaking import Speaker
+from echat_sdk.model.echat.speech_model import Abilities, EChatModel
 from echat_sdk.model.echat.token2wav import Token2Wav
 from echat_sdk.model.echat.token2wav.synthetic import synthetic_voice, tiny_config, write_synthetic
+from echat_sdk.model.echat.vocab import Vocab
 from echat_sdk.protocols import Hearing, SpeechModel
 from echat_sdk.turn import (
     Delta,
@@ -150,6 +153,28 @@ def test_speech_carries_the_words_of_the_answer(model: EChatModel) -> None:
     deltas = list(utterance(model).reply(Recollection()))
     spoken = "".join(d.text for d in deltas if isinstance(d, SpeechDelta))
     assert spoken == words(deltas)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I am sorry about your dog", ["I am ", "sorry about", " your dog"]),
+        ("我的小狗昨天死了很难过", ["我的小狗", "昨天死了", "很难过"]),
+    ],
+)
+def test_an_interruption_leaves_whole_words(
+    voice: Token2Wav, text: str, expected: list[str]
+) -> None:
+    speaker = Speaker(voice, voice.voice("ada"), Vocab(300, CODES, 1, 2, 2), text="", seed=0)
+    speaker.words(text)
+    rate, told = (14.0, (8, 16)) if text.isascii() else (4.5, (4, 8))
+    pieces = []
+    for letters in told:
+        seconds = letters / rate - speaker._seconds
+        samples = np.zeros(round(seconds * 22_050), np.int16)
+        pieces += [p.text for p in speaker._piece(samples, is_last=False)]
+    pieces += [p.text for p in speaker._piece(samples, is_last=True)]
+    assert pieces == expected
 
 
 def test_silence_is_answered_with_nothing(model: EChatModel) -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from echat_sdk.audio import FloatWaveform
 from echat_sdk.errors import CheckpointError, ConfigError, GenerationError
 from echat_sdk.model.echat.token2wav import ChunkPlan, Token2Wav, VoicePrompt
+from echat_sdk.model.echat.token2wav import stream as stream_module
 from echat_sdk.model.echat.token2wav.config import HOP, Token2WavConfig, VocoderConfig, mel_frames
 from echat_sdk.model.echat.token2wav.flow import Flow, Prompt
-from echat_sdk.model.echat.token2wav.stream import WaveStream
+from echat_sdk.model.echat.token2wav.stream import FADE, WaveStream, fade
 from echat_sdk.model.echat.token2wav.synthetic import tiny_config, write_synthetic
 
 law = settings(max_examples=5, deadline=None)
@@ -228,6 +229,58 @@ def test_joins_are_no_rougher_than_the_rest(speaker: Token2Wav, voice: VoiceProm
     assert at_joins.mean() <= 1.5 * steps.mean()
 
 
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 40), after=st.integers(1, 5), seed=st.integers(0, 99))
+def test_no_step_of_a_fade_is_much_larger_than_in_its_two_sides(
+    count: int, after: int, seed: int
+) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    before, *old = torch.randn(1 + count, generator=chance, dtype=torch.float64)
+    new = torch.randn(count + after, generator=chance, dtype=torch.float64) * 3
+    old = torch.stack(old)
+    joined = torch.cat([before[None], fade(old, new, count)])
+    assert_seam_is_bounded(joined, torch.cat([before[None], old]), new, count)
+
+
+def assert_seam_is_bounded(
+    joined: torch.Tensor, old: torch.Tensor, new: torch.Tensor, count: int, slack: float = 1e-12
+) -> None:
+    """The bound that `fade` states; `joined` and `old` begin one number before the fade."""
+    steps = joined.diff().abs()[: count + 1]
+    most = torch.zeros(count + 1, dtype=joined.dtype)
+    most[:count] = old.diff().abs()[:count]
+    most[1:] = torch.maximum(most[1:], new.diff().abs()[:count])
+    apart = (old[1 : count + 1] - new[:count]).abs()
+    near = torch.maximum(
+        torch.nn.functional.pad(apart, (0, 1)), torch.nn.functional.pad(apart, (1, 0))
+    )
+    assert bool((steps <= most + near * (torch.pi / (2 * count)) + slack).all())
+
+
+def test_joins_of_an_answer_keep_the_bound(
+    speaker: Token2Wav, voice: VoicePrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def spy(old: torch.Tensor, new: torch.Tensor, most: int) -> torch.Tensor:
+        if old.ndim == 1 and len(old):
+            sides.append((old, new))
+        return fade(old, new, most)
+
+    monkeypatch.setattr(stream_module, "fade", spy)
+    plan = ChunkPlan(first=12, growth=1.0, most=12, overlap=2)
+    wave = torch.from_numpy(streamed(speaker, voice, [CODES], plan))
+    joins = [mel_frames(end - plan.overlap) * HOP for end in range(12, len(CODES), 12)]
+    assert len(joins) == len(sides) == 6
+    count = FADE * HOP
+    for join, (old, new) in zip(joins, sides, strict=True):
+        before = wave[join - 1 : join]
+        joined = wave[join - 1 : join + count + 1]
+        assert_seam_is_bounded(joined, torch.cat([before, old]), new, count, slack=1e-6)
+        # What the module says of it: 0.003 of full scale, where the chunks disagree wholly.
+        assert 2 * 0.99 * torch.pi / (2 * count) < 0.0031
+
+
 def test_an_answer_without_codes_is_silent(speaker: Token2Wav, voice: VoicePrompt) -> None:
     assert streamed(speaker, voice, [], ChunkPlan()).shape == (0,)
     assert speaker.wave([], voice, seed=0).shape == (0,)
@@ -310,6 +363,20 @@ def test_a_flow_in_a_shorter_type_says_nearly_the_same(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="chunk plan cannot be"):
         ChunkPlan(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_schedule_is_that_of_the_config_unless_another_is_asked_for(tmp_path: Path) -> None:
+    fewer = SMALLEST.model_copy(update={"steps": 3, "guidance": 0.0})
+    directory = write_synthetic(tmp_path, fewer)
+    calls: list[int] = []
+    for asked, rows, steps in (({}, 1, 3), ({"steps": 2, "guidance": 0.7}, 2, 2)):
+        opened = Token2Wav.load(directory, **asked)  # type: ignore[arg-type]
+        opened.flow.decoder.estimator.register_forward_pre_hook(
+            lambda _, given: calls.append(given[0].shape[0])
+        )
+        opened.wave(CODES[:10], opened.voice("test"), seed=1)
+        assert calls == [rows] * steps
+        calls.clear()
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 1000}, {"guidance": -1.0}])
