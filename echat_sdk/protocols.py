@@ -133,6 +133,8 @@ class SpeechModel(Protocol):
     def understand(self, hearing: Hearing, tasks: Sequence[str]) -> str:
         """Answer OSUM tasks (`asr`, `ser`, ...) in OSUM's output grammar, such as `words<HAPPY>`.
 
+        A model that can `ask` takes one task `ask: ...` in the user's own words.
+
         Raises:
             UnsupportedError: this model cannot do one of the tasks; says which model can.
         """

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,9 +65,12 @@ def reply(
 def understand(
     source: AudioFile,
     task: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--task", metavar="asr|ser|sgc|sap|ved|ssr|srwt|sttc", help="Repeatable."),
-    ],
+    ] = None,
+    ask: Annotated[
+        str, typer.Option("--ask", help="A question of your own, for models that take one.")
+    ] = "",
     model: ModelOption = None,
     lang: LangOption = None,
     as_json: JsonOption = False,
@@ -74,27 +78,36 @@ def understand(
     """Do OSUM's understanding tasks on a recording, in OSUM's output grammar.
 
     asr words · ser emotion · sgc gender · sap age · ved sound events · ssr style · srwt words with
-    times · sttc words and a reply. With asr among them, the others are added behind the words.
+    times · sttc words and a reply · punctuation words with marks · caption everything. With asr
+    among them, the others are added behind the words.
 
     Example: [bold]echat understand examples/audio/sad.wav --task asr --task ser[/]
     """
     from echat_sdk.audio import frames
     from echat_sdk.io.wav import read_audio
+    from echat_sdk.model.echat.tasks import ASK, Task, parse
 
     settings = config.load({"model": model, "lang": lang})
-    known = ("asr", "ser", "sgc", "sap", "ved", "ssr", "srwt", "sttc")
-    if wrong := [name for name in task if name not in known]:
-        raise ConfigError(f"no task {wrong[0]!r}; one of {', '.join(known)}")
+    tasks = [*(task or ()), *([f"{ASK} {ask}"] if ask else [])]
+    known = Task.of(*tasks)  # refuses what cannot be asked, before anything is opened
     utterance = read_audio(source, max_seconds=settings.max_seconds)
     with account.working("listening", quiet=as_json):
         opened = rooms.model(settings)
         hearing = opened.listen(lang=settings.lang)
         for frame in frames(utterance):
             hearing.push(frame)
-        answer = opened.understand(hearing, task)
+        answer = opened.understand(hearing, tasks)
     if as_json:
+        found = parse(known, answer)
         account.write_json(
-            {"tasks": task, "answer": answer, "cues": hearing.heard().cues.to_json()}
+            {
+                "tasks": tasks,
+                "answer": answer,
+                "transcript": found.transcript,
+                "words": [asdict(word) for word in found.words],
+                "reply": found.reply,
+                "cues": hearing.heard().cues.to_json(),
+            }
         )
     elif not hearing.heard().transcript:
         account.say_nothing_heard()

@@ -152,7 +152,7 @@ class CascadeModel:
 
     def understand(self, hearing: Hearing, tasks: Sequence[str]) -> str:
         """Answer OSUM tasks in OSUM's output grammar."""
-        for task in tasks:
+        for task in (name.partition(":")[0] for name in tasks):
             if task not in TASKS:
                 able = ", ".join(zoo.models_for_task(task)) or "no model"
                 raise UnsupportedError(f"{self.name} cannot do {task!r}; {able} can")

@@ -86,6 +86,9 @@ _FORM_TASKS: Mapping[str, Form] = {
     "sttc": Form.ANSWERED,
     "caption": Form.DESCRIBED,
 }
+ASK = "ask:"
+"""Begins a task in the user's own words."""
+
 TASKS = (*_FORM_TASKS, *_LABEL_TASKS)
 """Names of the tasks that `Task.of` takes."""
 
@@ -110,12 +113,17 @@ class Task:
     def of(cls, *names: str) -> Task:
         """The task that names make together: `asr ser` is words and emotion, `ser` emotion alone.
 
+        `ask: ...` stands alone, and is a question of one's own.
+
         Raises:
             ConfigError: no such task, or two that cannot be one.
         """
-        unknown = [name for name in names if name not in TASKS]
+        if len(names) == 1 and names[0].startswith(ASK):
+            return cls(transcribe=False, free=names[0].removeprefix(ASK).strip())
+        unknown = ", ".join(name for name in names if name not in TASKS)
         if unknown or not names:
-            raise ConfigError(f"no task {', '.join(unknown)!r}; one or more of {', '.join(TASKS)}")
+            wrong = f"no task {unknown!r}" if unknown else "no task was given"
+            raise ConfigError(f"{wrong}; one or more of {', '.join(TASKS)}")
         forms = {_FORM_TASKS[n] for n in names if n in _FORM_TASKS and n != "asr"}
         labels = {_LABEL_TASKS[n] for n in names if n in _LABEL_TASKS}
         if len(forms) + bool(labels) > 1:

@@ -84,6 +84,8 @@ def test_no_speech_is_told_and_writes_no_answer(
         (["reply", "in.wav", "--out", "no/such/folder/out.wav"], 2, "no/such/folder"),
         (["understand", "in.wav", "--task", "dance"], 2, "sap"),
         (["understand", "in.wav", "--task", "sap"], 2, "sap"),
+        (["understand", "in.wav"], 2, "no task was given"),
+        (["understand", "in.wav", "--ask", "who?", "--task", "asr"], 2, "no task 'ask: who?'"),
         (["say", "hi", "--emotion", "loud", "--out", "x.wav"], 2, "comforting"),
         (["sing"], 2, "No such command"),
     ],

@@ -25,6 +25,7 @@ from echat_sdk.errors import (
 from echat_sdk.model import cache as cache_module
 from echat_sdk.model import zoo
 from echat_sdk.model.cascade import gguf
+from echat_sdk.model.echat.tasks import TASKS
 from echat_sdk.model.fetch import Hub, Packages
 from echat_sdk.model.manifest import read_manifest
 from echat_sdk.model.pull import Progress
@@ -440,7 +441,7 @@ def test_the_manifest_pins_every_file_that_is_loaded_and_every_source_of_it() ->
 
 
 def test_every_model_is_made_of_known_parts_and_says_what_it_is() -> None:
-    tasks = {"asr", "ser", "sgc", "sap", "ved", "ssr", "srwt", "sttc"}
+    tasks = {*TASKS, "ask"}
     for card in zoo.cards():
         assert set(card.parts + card.voices + card.release) <= set(zoo.PARTS)
         assert bool(card.parts) != bool(card.release)

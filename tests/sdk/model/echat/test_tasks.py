@@ -246,3 +246,9 @@ def test_a_thought_in_the_models_own_words_is_kept_as_words() -> None:
     reply = parse_reply("<think>语气很兴奋。<think end>太好了！")
     assert (reply.text, reply.think) == ("太好了！", None)
     assert "语气很兴奋" in reply.thought
+
+
+def test_a_question_of_ones_own_is_asked_as_it_is_and_its_answer_taken_as_it_comes() -> None:
+    task = Task.of("ask: is anybody sad?")
+    assert task.prompt() == "is anybody sad?"
+    assert parse(task, "Yes<SAD>.").reply == "Yes<SAD>."
