@@ -36,11 +36,12 @@ def test_every_command_of_the_readme_exists() -> None:
 
 @pytest.mark.real
 @pytest.mark.timeout(300)
-def test_the_example_answers_a_recording(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", ["hello.py", "live.py"])
+def test_the_example_answers_a_recording(example: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,
-            str(ROOT / "examples/hello.py"),
+            str(ROOT / "examples" / example),
             str(ROOT / "examples/audio/sad.wav"),
             "answer.wav",
         ],
