@@ -139,6 +139,7 @@ class Live:
                     self._spawn(self._speak(), "mouth"),
                     self._spawn(self._watch(), "watch"),
                 ]
+                self._emit(StateChanged(self._state))
                 self._work = self._spawn(self._begin(greeting), "say")
                 await self._ended.wait()
                 self.interrupt()

@@ -6,6 +6,7 @@ PortAudio calls back in a thread of its own, every 20 ms. There, nothing waits.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
 import time
@@ -200,8 +201,22 @@ def _portaudio() -> Any:
             "PyAudio is not installed; pip install 'echat-sdk[audio]' "
             "(it needs PortAudio's headers: apt install portaudio19-dev)"
         ) from error
+    _hush_alsa()
     with _hushed():
         return pyaudio.PyAudio()
+
+
+# Stands where ALSA would print: file, line, function, error, format.
+_HANDLER = ctypes.CFUNCTYPE(
+    None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p
+)
+_say_nothing = _HANDLER(lambda *_: None)
+
+
+def _hush_alsa() -> None:
+    """Keep ALSA from printing "underrun occurred" over the terminal; there is no ALSA elsewhere."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_say_nothing)
 
 
 @contextlib.contextmanager

@@ -132,8 +132,14 @@ def test_a_question_is_answered_aloud_and_kept() -> None:
 def test_states_follow_each_other_as_the_picture_says() -> None:
     run = converse(("quiet", 1), ("speech", 1), ("quiet", 4))
     states = [event.state for event in run.of(StateChanged)]
-    expected = [State.HEARING, State.THINKING, State.SPEAKING, State.LISTENING, State.ENDED]
-    assert states == expected
+    assert states == [
+        State.LISTENING,
+        State.HEARING,
+        State.THINKING,
+        State.SPEAKING,
+        State.LISTENING,
+        State.ENDED,
+    ]
 
 
 def test_the_answer_begins_before_the_turn_is_sure_to_have_ended_and_is_silent_until_then() -> None:

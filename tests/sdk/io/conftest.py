@@ -4,10 +4,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from echat_sdk.audio import FRAME_LEN, SAMPLE_RATE, AudioFrame, Waveform, frames
+from echat_sdk.io.timed import TimedAudio
 
 
 class SoundCard:
@@ -88,3 +92,51 @@ def sound_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundCard]:
             monkeypatch.setenv(name, value)
         yield card
         card.unplug()
+
+
+class EchoingRoom(TimedAudio):
+    """A device whose microphone hears its speaker, through a room, and somebody near.
+
+    Args:
+        near: Who speaks near the microphone; silence before and after. int16 at 16 kHz.
+        seconds: How long it listens.
+        decibels: How loud the echo is beside what is played.
+        delay: From the speaker to the microphone, beside the first reflections.
+    """
+
+    def __init__(
+        self, near: Waveform, *, seconds: float, decibels: float, delay: float, seed: int = 0
+    ) -> None:
+        count = round(seconds * SAMPLE_RATE)
+        super().__init__(frames(np.zeros(count, np.int16)), output_rate=SAMPLE_RATE, latency=0.06)
+        chance = np.random.default_rng(seed)
+        # A quarter of a second until the room is 60 dB down; a direct path before that.
+        time = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
+        room = 0.25 * chance.standard_normal(len(time)) * 10 ** (-3 * time / 0.25)
+        room[0] = 1.0
+        room *= 10 ** (decibels / 20) / np.sqrt(np.sum(room**2))
+        self._path = np.concatenate((np.zeros(round(delay * SAMPLE_RATE)), room))
+        self._beside = 20.0 * chance.standard_normal(count)  # noise of -64 dBFS
+        self._beside[: len(near)] += near[:count]
+        self.echo = np.zeros(0)
+
+    async def frames(self) -> AsyncIterator[AudioFrame]:
+        """What the microphone hears."""
+        async for _ in super().frames():
+            begin = len(self.echo)
+            reach = len(self._path) + FRAME_LEN - 1
+            played = np.zeros(reach)
+            for start, samples in self.said[-30:]:  # all that can still be heard
+                at = round((start - (self._start or 0.0)) * SAMPLE_RATE) + reach - begin - FRAME_LEN
+                piece = samples[max(0, -at) : max(0, reach - at)]
+                played[max(0, at) :][: len(piece)] = piece
+            spectrum = np.fft.rfft(played, 2 * reach) * np.fft.rfft(self._path, 2 * reach)
+            echo = np.fft.irfft(spectrum)[reach - FRAME_LEN : reach]
+            self.echo = np.concatenate((self.echo, echo))
+            heard = echo + self._beside[begin : begin + FRAME_LEN]
+            yield AudioFrame(np.clip(heard, -32768, 32767).astype(np.int16))
+
+
+@pytest.fixture
+def echoing_room() -> type[EchoingRoom]:
+    return EchoingRoom
