@@ -57,6 +57,46 @@ def reply(
         _show(found)
 
 
+@app.command("talk")
+def talk(
+    model: Annotated[str | None, typer.Option("--model", help="A model of the zoo.")] = None,
+    lang: Annotated[Lang, typer.Option("--lang", help="Language that is spoken.")] = "en",
+    turns: Annotated[int, typer.Option("--turns", min=2, max=200)] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Time the live loop, voice to voice, in the sound itself; about ten seconds a turn.
+
+    Example: [bold]echat bench talk --turns 30[/]
+    """
+    from echat_sdk.bench import talk as bench
+    from echat_sdk.vad import open_vad
+
+    settings = config.load({"model": model, "lang": lang})
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        task = progress.add_task("conversing", total=None)
+        found = bench.run(
+            rooms.model(settings, lazy=False),
+            open_vad(),
+            rooms.turn_end(settings),
+            turns=turns,
+            lang=lang,
+            step=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    table = Table("seconds", "p50", "p95", box=None)
+    rows = (
+        ("voice_to_voice", "voice to voice"),
+        ("waited", "of it, the pause that ended the turn"),
+        ("model", "the model alone, to its first sound"),
+    )
+    for name, title in rows:
+        table.add_row(title, *(f"{found.percentile(name, q):.2f}" for q in (50, 95)))
+    Console(highlight=False).print(table)
+    typer.echo(f"{len(found.voice_to_voice)} answered, {found.unanswered} not, or too soon")
+
+
 @app.command("hear")
 def hear(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
