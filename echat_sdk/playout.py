@@ -156,7 +156,6 @@ class Player:
         self._waiting.clear()
         self._ahead = 0
         self._is_whole = True
-        self._is_paused = False
         self._wake()
 
     async def run(self) -> None:

@@ -2,119 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from echat_sdk.agent.events import Event, Failed, State, StateChanged, TurnFinished, UserStopped
+from echat_sdk.agent.events import Failed, State, StateChanged, TurnFinished, UserStopped
 from echat_sdk.agent.lines import LINES
-from echat_sdk.agent.live import Live
-from echat_sdk.audio import FRAME_LEN, AudioFrame
-from echat_sdk.bridge import Worker
 from echat_sdk.errors import AudioDeviceError, GenerationError, StoreError
-from echat_sdk.protocols import TurnEnd
-from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
-from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
-from echat_sdk.turn import SpeechDelta, TextDelta, Turn, TurnStatus
+from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, live
+from echat_sdk.testing.audio import FakeAudio
+from echat_sdk.testing.live import Conversation, Part, schedule
+from echat_sdk.turn import SpeechDelta, TextDelta, TurnStatus
 from echat_sdk.turn_policy import TurnPolicy
 
-T = TypeVar("T")
-
-SPEECH = AudioFrame(np.full(FRAME_LEN, 1000, np.int16))
-SILENCE = AudioFrame(np.zeros(FRAME_LEN, np.int16))
 DARING = TurnPolicy(reengagements=0, speculations=0)
 LONG = " ".join(["word"] * 200)  # ten seconds of the fake voice
 
 
-def schedule(*parts: tuple[str, float]) -> Iterator[AudioFrame]:
-    for what, seconds in parts:
-        for _ in range(round(seconds / 0.02)):
-            yield SPEECH if what == "speech" else SILENCE
-
-
-@dataclass
-class Run:
-    """What came of a conversation."""
-
-    audio: FakeAudio
-    model: FakeModel
-    events: list[tuple[float, Event]] = field(default_factory=list)
-    turns: tuple[Turn, ...] = ()
-    seconds: float = 0
-
-    def of(self, kind: type[T]) -> list[T]:
-        return [event for _, event in self.events if isinstance(event, kind)]
-
-    def when(self, kind: type[object]) -> float:
-        return next(at for at, event in self.events if isinstance(event, kind))
-
-    def voiced(self) -> list[tuple[float, float]]:
-        """When the agent was audible: stretches apart by 0.1 s or more."""
-        sound = np.abs(self.audio.recording()) > 50
-        at = np.flatnonzero(sound) / self.audio.output_rate
-        if not at.size:
-            return []
-        cuts = np.flatnonzero(np.diff(at) > 0.1)
-        return list(zip(at[np.r_[0, cuts + 1]], at[np.r_[cuts, -1]], strict=True))
-
-
 def converse(
-    *parts: tuple[str, float],
+    *parts: Part,
     model: FakeModel | None = None,
-    memory: RAMMemory | None = None,
-    policy: TurnPolicy | None = None,
-    turn_end: TurnEnd | None = None,
     audio: FakeAudio | None = None,
-    greeting: str = "",
-    script: Callable[[Live], object] = lambda _: None,
-    at: float = 0.0,
-) -> Run:
+    **given: Any,
+) -> Conversation[FakeModel]:
     model = model or FakeModel(Line("hello there"))
-    memory = memory or RAMMemory()
-    audio = audio or FakeAudio(schedule(*parts))
-    run = Run(audio, model)
-
-    async def main() -> None:
-        store = Worker("echat-memory")
-        live = Live(
-            model,
-            memory,
-            audio,
-            vad=ScriptedVAD(),
-            turn_end=turn_end,
-            policy=policy or TurnPolicy(reengagements=0),
-            user="ada",
-            key="k",
-            think="tag",
-            lang="en",
-            store=store,
-        )
-        loop = asyncio.get_running_loop()
-
-        async def read() -> None:
-            async for event in live.events():
-                run.events.append((loop.time(), event))
-
-        async def later() -> None:
-            await asyncio.sleep(at)
-            script(live)
-
-        async with asyncio.timeout(600), asyncio.TaskGroup() as group:
-            group.create_task(read())
-            group.create_task(later())
-            await live.run(greeting)
-        run.seconds = loop.time()
-        store.close()
-
-    virtual_time.run(main())
-    run.turns = memory.recall("ada").turns
-    return run
+    return live.converse(model, audio or FakeAudio(schedule(*parts)), **given)
 
 
 def test_a_question_is_answered_aloud_and_kept() -> None:
@@ -159,18 +75,6 @@ def test_who_pauses_and_goes_on_is_heard_out_and_the_unheard_answer_is_dropped()
     assert len(run.voiced()) == 1
 
 
-def test_who_goes_on_after_the_end_but_before_an_answer_is_heard_out_in_the_same_turn() -> None:
-    class Slow(FakeModel):
-        def say(self, text: str, **given: Any) -> Iterator[SpeechDelta]:
-            if "too late" in text and not self.recollections[1:]:
-                return
-            yield from super().say(text, **given)
-
-    model = Slow(Line("one thing", ("too late",)), Line("unused"))
-    run = converse(("speech", 1), ("quiet", 0.9), ("speech", 1), ("quiet", 4), model=model)
-    assert [t.status for t in run.turns][-1] is TurnStatus.COMPLETE
-
-
 class Completeness:
     """A `TurnEnd` that always says the same."""
 
@@ -192,7 +96,7 @@ def test_what_sounds_complete_is_answered_sooner_than_what_does_not() -> None:
 # --- barge-in -------------------------------------------------------------------------------------
 
 
-def talking_over(words: str, seconds: float, *, after: float = 2.0) -> Run:
+def talking_over(words: str, seconds: float, *, after: float = 2.0) -> Conversation[FakeModel]:
     model = FakeModel(Line("tell me a story", (LONG,)), Line(words, ("Sure.",)))
     return converse(
         ("speech", 1), ("quiet", 0.7 + after), ("speech", seconds), ("quiet", 15), model=model
@@ -355,17 +259,33 @@ async def test_a_model_that_hangs_is_left_behind_and_the_next_turn_works() -> No
     model, memory = Hanging(goes_on), RAMMemory()
     policy = TurnPolicy(reengagements=0, hangs_after=0.9, gives_up_after=1.5)
     audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 3), ("speech", 0.5), ("quiet", 1.5)))
-    store = Worker("echat-memory")
-    live = Live(
-        model, memory, audio, vad=ScriptedVAD(), turn_end=None, policy=policy,
-        user="ada", key="k", think="tag", lang="en", store=store,
-    )  # fmt: skip
-    await live.run()
-    store.close()
+    with live.opened(model, audio, memory=memory, policy=policy) as conversation:
+        await conversation.run()
     goes_on.set()
-    events = [event async for event in live.events()]
+    events = [event async for event in conversation.events()]
     (failed,) = (e for e in events if isinstance(e, Failed))
     assert "no answer came" in str(failed.error)
     said = [e.text for e in events if isinstance(e, TextDelta)]
     assert said[:2] == [LINES["moment"]["en"], LINES["sorry"]["en"]]
     assert [turn.reply for turn in memory.recall("ada").turns] == ["Here I am."]
+
+
+class SlowAtFirst(FakeModel):
+    """Takes a second of real time for the first words that it ever says."""
+
+    def say(self, text: str, **given: Any) -> Iterator[SpeechDelta]:
+        if text.startswith("Too late"):
+            time.sleep(1.0)
+        yield from super().say(text, **given)
+
+
+async def test_who_goes_on_before_a_word_was_heard_is_heard_out_in_the_same_turn() -> None:
+    model, memory = SlowAtFirst(Line("one thing", ("Too late.", " Yes."))), RAMMemory()
+    schedule_ = schedule(("speech", 0.5), ("quiet", 1.0), ("speech", 0.5), ("quiet", 3.0))
+    with live.opened(model, FakeAudio(schedule_), memory=memory) as conversation:
+        await conversation.run()
+    events = [event async for event in conversation.events()]
+    assert sum(isinstance(event, UserStopped) for event in events) == 2
+    (turn,) = memory.recall("ada").turns
+    assert turn.status is TurnStatus.COMPLETE
+    assert [e.answer.turn for e in events if isinstance(e, TurnFinished)] == [turn]
