@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -16,9 +20,16 @@ from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption,
 from echat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
+    from echat_sdk.agent.events import Event
     from echat_sdk.config import Settings
-    from echat_sdk.protocols import AudioIO
+    from echat_sdk.io.echo import Kind as Echo
+    from echat_sdk.protocols import AudioIO, Memory
     from echat_sdk.turn_policy import Preset
+
+PolicyOption = Annotated[
+    str, typer.Option("--policy", metavar="patient|normal|brisk|kiosk", help="How long it waits.")
+]
+Consent = Literal["flag", "asked"]
 
 _TAIL = 6.0  # seconds after the end of a file, or of the last answer, until the conversation ends
 
@@ -35,13 +46,23 @@ def talk(
     model: ModelOption = None,
     think: ThinkOption = None,
     lang: LangOption = None,
-    patience: Annotated[
-        str,
-        typer.Option("--policy", metavar="patient|normal|brisk|kiosk", help="How long it waits."),
-    ] = "normal",
+    patience: PolicyOption = "normal",
     greeting: Annotated[str, typer.Option("--greeting", help="What the agent says first.")] = "",
     microphone: Annotated[str | None, typer.Option("--mic", help="Part of its name.")] = None,
     speaker: Annotated[str | None, typer.Option("--speaker", help="Part of its name.")] = None,
+    echo: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cancel|guard|off", help="What is done about the agent's own voice."
+        ),
+    ] = "auto",
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Keep both sides in this new folder; asks for consent."),
+    ] = None,
+    consent: Annotated[
+        bool, typer.Option("--consent", help="All who will be heard agree to be recorded.")
+    ] = False,
     list_devices: Annotated[bool, typer.Option("--devices", help="List them and end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,6 +70,7 @@ def talk(
 
     Example: [bold]echat talk --user ada[/]
     Example: [bold]echat talk --input question.wav --output answer.wav[/]
+    Example: [bold]echat talk --record monday --consent[/]
     """
     if list_devices:
         _show_devices(as_json=as_json)
@@ -56,87 +78,169 @@ def talk(
     if (source is None) != (out is None):
         raise ConfigError("--input and --output go together: files, or microphone and speaker")
     settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
-    asyncio.run(
-        _converse(
-            settings,
-            _policy_name(patience),
-            source=source,
-            out=out,
-            greeting=greeting,
-            devices=(microphone, speaker),
-            as_json=as_json,
-        )
+    plan = _Plan(
+        settings,
+        policy_name(patience),
+        _echo_kind(echo),
+        greeting,
+        source,
+        out,
+        (microphone, speaker),
+        record,
+        None if record is None else _consent(is_given=consent),
     )
+    asyncio.run(_talk(plan, as_json=as_json))
 
 
-async def _converse(
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What was asked for."""
+
+    settings: Settings
+    policy: Preset
+    echo: Echo
+    greeting: str
+    source: Path | None
+    out: Path | None
+    devices: tuple[str | None, str | None]
+    record: Path | None
+    consent: Consent | None
+
+
+async def _talk(plan: _Plan, *, as_json: bool) -> None:
+    from echat_memory import SQLMemory
+
+    settings = plan.settings
+    async with AsyncExitStack() as stack:
+        audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
+        view = LiveView(audio, quiet=as_json)
+        memory = stack.enter_context(closing(SQLMemory(settings.store)))
+
+        def tell(event: Event) -> None:
+            if keep is not None:
+                keep(event_as_json(event, settings.user))
+            if as_json:
+                account.write_json(event_as_json(event, settings.user), indent=None)
+            else:
+                view.show(event)
+
+        with view:
+            await converse(
+                settings, plan.policy, view.audio, memory, tell, plan.greeting, quiet=as_json
+            )
+
+
+async def converse(
     settings: Settings,
     policy: Preset,
+    audio: AudioIO,
+    memory: Memory,
+    tell: Callable[[Event], None],
+    greeting: str = "",
     *,
-    source: Path | None,
-    out: Path | None,
-    greeting: str,
-    devices: tuple[str | None, str | None],
-    as_json: bool,
+    quiet: bool,
 ) -> None:
-    from echat_memory import SQLMemory
+    """Converse with the model that the settings name, until the sound or the conversation ends."""
     from echat_sdk.agent import Agent
     from echat_sdk.turn_policy import TurnPolicy
     from echat_sdk.vad import open_vad
 
-    async with AsyncExitStack() as stack:
-        audio = await _open_audio(stack, settings, source, out, devices)
-        view = LiveView(audio, quiet=as_json)
-        memory = stack.enter_context(closing(SQLMemory(settings.store)))
-        with account.working("waking up", quiet=as_json):
-            model = rooms.model(settings, lazy=False)
-            turn_end = rooms.turn_end(settings)
-        agent = await stack.enter_async_context(
-            Agent(
-                model,
-                memory,
-                user=settings.user,
-                think=settings.think,
-                lang=settings.lang,
-                audio=view.audio,
-                vad=open_vad(),
-                turn_end=turn_end,
-                policy=TurnPolicy.of(policy),
-                greeting=greeting,
-            )
-        )
-        with view:
-            async for event in agent.events():
-                if as_json:
-                    account.write_json(event_as_json(event, settings.user), indent=None)
-                else:
-                    view.show(event)
+    with account.working("waking up", quiet=quiet):
+        model = rooms.model(settings, lazy=False)
+        turn_end = rooms.turn_end(settings)
+    async with Agent(
+        model,
+        memory,
+        user=settings.user,
+        think=settings.think,
+        lang=settings.lang,
+        audio=audio,
+        vad=open_vad(),
+        turn_end=turn_end,
+        policy=TurnPolicy.of(policy),
+        greeting=greeting,
+    ) as agent:
+        async for event in agent.events():
+            tell(event)
 
 
-async def _open_audio(
-    stack: AsyncExitStack,
-    settings: Settings,
-    source: Path | None,
-    out: Path | None,
-    devices: tuple[str | None, str | None],
-) -> AudioIO:
-    if source is None or out is None:
+async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:
+    from echat_sdk.io.echo import without_echo
+
+    if plan.source is None or plan.out is None:
         from echat_sdk.io.local import LocalAudio
 
-        microphone, speaker = devices
-        return await stack.enter_async_context(LocalAudio(microphone=microphone, speaker=speaker))
+        microphone, speaker = plan.devices
+        local = await stack.enter_async_context(LocalAudio(microphone=microphone, speaker=speaker))
+        return without_echo(local, plan.echo)
     from echat_sdk.audio import frames
     from echat_sdk.io.timed import TimedAudio
     from echat_sdk.io.wav import check_writable, read_audio, write_audio
 
+    out = plan.out
     check_writable(out)
-    heard = read_audio(source, max_seconds=600)
+    heard = read_audio(plan.source, max_seconds=600)
     audio = TimedAudio(frames(heard), tail=_TAIL)
     stack.callback(lambda: write_audio(out, audio.recording(), audio.output_rate))
-    return audio
+    # In a recording there is no echo of an answer that has not been given.
+    return without_echo(audio, "off" if plan.echo == "auto" else plan.echo)
 
 
-def _policy_name(name: str) -> Preset:
+async def _recorded(
+    stack: AsyncExitStack, plan: _Plan, audio: AudioIO
+) -> tuple[AudioIO, Callable[[dict[str, object]], None] | None]:
+    """The audio, kept where that was asked for and agreed to, and where events are kept."""
+    if plan.record is None or plan.consent is None:
+        return audio, None
+    from echat_sdk.io.echo import kind_of
+    from echat_sdk.io.recorder import SessionRecorder
+    from echat_sdk.io.session import SessionSettings
+
+    settings = plan.settings
+    recorder = await stack.enter_async_context(
+        SessionRecorder(
+            audio,
+            plan.record,
+            SessionSettings(
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                consent=plan.consent,
+                model=settings.model,
+                lang=settings.lang,
+                think=settings.think,
+                policy=plan.policy,
+                echo=kind_of(audio),
+                greeting=plan.greeting,
+            ),
+        )
+    )
+    return recorder, recorder.tell
+
+
+def _consent(*, is_given: bool) -> Consent:
+    """How consent to record was given; where it was not, nothing is recorded and nobody talks."""
+    if is_given:
+        return "flag"
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "--record keeps what everybody says; add --consent if all who will be heard agree"
+        )
+    question = "Both sides will be kept. Do all who will be heard agree?"
+    if not typer.confirm(question, default=False, err=True):
+        raise ConfigError("nobody is recorded without consent; leave --record away to talk anyway")
+    return "asked"
+
+
+def _echo_kind(name: str) -> Echo:
+    from echat_sdk.io.echo import Kind
+
+    if name not in get_args(Kind):
+        raise ConfigError(f"no --echo {name!r}; one of {', '.join(get_args(Kind))}")
+    kind: Echo = name  # type: ignore[assignment]
+    return kind
+
+
+def policy_name(name: str) -> Preset:
+    """A policy by its name, or a complaint that names all."""
     from echat_sdk.turn_policy import PRESETS
 
     if name not in PRESETS:

@@ -85,7 +85,8 @@ def understand(
     """
     from echat_sdk.audio import frames
     from echat_sdk.io.wav import read_audio
-    from echat_sdk.model.echat.tasks import ASK, Task, parse
+    from echat_sdk.model.echat.tasks import ASK, Task
+    from echat_sdk.model.echat.understanding import parse
 
     settings = config.load({"model": model, "lang": lang})
     tasks = [*(task or ()), *([f"{ASK} {ask}"] if ask else [])]

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from echat_sdk.cli import live, rooms, run
+from echat_sdk.cli import live, replay, rooms, run
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.io.wav import read_audio, write_audio
 from echat_sdk.testing import FakeModel, Line
@@ -66,6 +68,10 @@ def test_events_are_told_to_machines_a_line_each(capsys: pytest.CaptureFixture[s
         (["talk", "--input", "none.wav", "--output", "out.wav"], "none.wav"),
         ([*FILES, "--policy", "hasty"], "no policy 'hasty'; one of patient, normal, brisk, kiosk"),
         (["talk", "--input", "in.wav", "--output", "no/where.wav"], "there is no folder no"),
+        ([*FILES, "--echo", "loud"], "no --echo 'loud'; one of auto, cancel, guard, off"),
+        ([*FILES, "--record", "kept"], "add --consent if all who will be heard agree"),
+        ([*FILES, "--record", ".", "--consent"], "is not empty"),
+        (["replay", "none"], "settings.json is not there"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line(
@@ -73,3 +79,54 @@ def test_wrong_arguments_are_told_in_one_line(
 ) -> None:
     assert run(arguments) == 2
     assert complaint in " ".join(capsys.readouterr().err.split())
+    assert not Path("kept").exists()
+
+
+@pytest.mark.usefixtures("script")
+def test_a_conversation_is_kept_where_all_agree_and_runs_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Terminal("y\n"))
+    assert run([*FILES, "--record", "kept", "--policy", "brisk", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "Do all who will be heard agree?" in err
+    assert all(json.loads(line) for line in out.splitlines())
+    assert sorted(path.name for path in Path("kept").iterdir()) == [
+        "agent.wav",
+        "events.jsonl",
+        "settings.json",
+        "user.wav",
+    ]
+    kept = json.loads(Path("kept/settings.json").read_text())
+    assert (kept["consent"], kept["policy"], kept["echo"]) == ("asked", "brisk", "off")
+
+    monkeypatch.setattr(replay, "_TAIL", 1.0)
+    other = FakeModel(Line("my dog died", ("Oh no.", " Your dog."), SAD))
+    monkeypatch.setattr(rooms, "model", lambda settings, lazy=True: other)
+    assert run(["replay", "kept", "--policy", "patient", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["recorded"]["policy"], told["replayed"]["policy"]) == ("brisk", "patient")
+    (turn,) = told["turns"]
+    assert turn["differs"] == ["transcript"]
+    assert turn["replayed"]["transcript"] == "my dog died"
+    assert turn["replayed"]["reply"] == turn["recorded"]["reply"] == "Oh no. Your dog."
+    before, after = turn["recorded"], turn["replayed"]
+    assert after["ended"] - before["ended"] == pytest.approx(0.6, abs=0.2), "patient waits longer"
+    assert after["spoke"] - after["ended"] < 1.0
+
+
+def test_nobody_is_recorded_who_says_no(
+    script: FakeModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Terminal("n\n"))
+    assert run([*FILES, "--record", "kept"]) == 2
+    assert "nobody is recorded without consent" in " ".join(capsys.readouterr().err.split())
+    assert not Path("kept").exists()
+    assert not script.recollections
+
+
+class _Terminal(io.StringIO):
+    """A standard input at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True

@@ -94,6 +94,9 @@ def sound_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundCard]:
         card.unplug()
 
 
+_FFT = 2**14
+
+
 class EchoingRoom(TimedAudio):
     """A device whose microphone hears its speaker, through a room, and somebody near.
 
@@ -116,6 +119,7 @@ class EchoingRoom(TimedAudio):
         room[0] = 1.0
         room *= 10 ** (decibels / 20) / np.sqrt(np.sum(room**2))
         self._path = np.concatenate((np.zeros(round(delay * SAMPLE_RATE)), room))
+        self._spectrum = np.fft.rfft(self._path, _FFT)
         self._beside = 20.0 * chance.standard_normal(count)  # noise of -64 dBFS
         self._beside[: len(near)] += near[:count]
         self.echo = np.zeros(0)
@@ -130,7 +134,7 @@ class EchoingRoom(TimedAudio):
                 at = round((start - (self._start or 0.0)) * SAMPLE_RATE) + reach - begin - FRAME_LEN
                 piece = samples[max(0, -at) : max(0, reach - at)]
                 played[max(0, at) :][: len(piece)] = piece
-            spectrum = np.fft.rfft(played, 2 * reach) * np.fft.rfft(self._path, 2 * reach)
+            spectrum = np.fft.rfft(played, _FFT) * self._spectrum
             echo = np.fft.irfft(spectrum)[reach - FRAME_LEN : reach]
             self.echo = np.concatenate((self.echo, echo))
             heard = echo + self._beside[begin : begin + FRAME_LEN]

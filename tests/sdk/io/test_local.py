@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 
 from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.echo import EchoCancelled, EchoGuarded
 from echat_sdk.io.local import LocalAudio
 from echat_sdk.io.portaudio import devices
 from echat_sdk.io.wav import read_audio
+from echat_sdk.protocols import AudioIO
 
 SAD = Path(__file__).parents[3] / "examples/audio/sad.wav"
 
@@ -110,3 +113,40 @@ async def test_a_device_that_is_not_there_is_named_beside_those_that_are(sound_c
     with pytest.raises(AudioDeviceError, match=r"no microphone 'moon'; there are 'pulse'"):
         async with LocalAudio(microphone="moon"):
             pass
+
+
+@pytest.mark.parametrize("wrap", [EchoCancelled, EchoGuarded])
+async def test_the_agents_own_voice_is_taken_out_of_what_the_card_hears(
+    sound_card: Any, wrap: Any
+) -> None:
+    sound_card.run(
+        *("pactl", "load-module", "module-loopback"),
+        *("source=answer.monitor", "sink=question", "latency_msec=60"),
+    )
+    voice = read_audio(SAD)
+
+    async def converse(audio: AudioIO) -> float:
+        rate = audio.output_rate
+        said = soxr.resample(voice, 16_000, rate)
+        heard = []
+
+        async def hear_it() -> None:
+            async for frame in audio.frames():
+                heard.append(frame.samples)
+
+        async with asyncio.TaskGroup() as group:
+            hearing = group.create_task(hear_it(), name="hear")
+            await asyncio.sleep(0.5)
+            for start in range(0, len(said), rate // 50):
+                await audio.play(said[start : start + rate // 50])
+            hearing.cancel()
+        # Half of the frames after the first second: a busy virtual card loses some sound now and
+        # then, and what is lost cannot be subtracted.
+        return float(np.median([level([frame]) for frame in heard[75:]]))
+
+    async with LocalAudio() as audio:
+        echo = await converse(audio)
+    async with LocalAudio() as audio:
+        rest = await converse(wrap(audio))
+    assert echo > 100, "the card hears itself"
+    assert 20 * np.log10(echo / (rest + 1)) > 15
