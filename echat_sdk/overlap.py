@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from enum import StrEnum
 
 from echat_sdk.audio import FRAME_SECONDS, Seconds
@@ -137,26 +138,46 @@ _STOPS = re.compile(
 _MOST_BACKCHANNEL: Seconds = 1.2
 _MOST_LETTERS = 80  # longer than any word of these kinds
 
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+")
+_LEAST_ECHO = 3  # words, or Chinese characters
+_SAME = 0.75  # of them
+_MOST_OWN = 2000  # characters of the agent's words that are compared
 
-def kind_of(transcript: str, seconds: Seconds) -> Kind:
+
+def kind_of(transcript: str, seconds: Seconds, *, own: str = "") -> Kind:
     """What words over the agent's were.
 
     Args:
         transcript: What was heard; empty for no words.
         seconds: How long somebody spoke.
+        own: What the agent is saying. Its own words, heard again, are its echo and thus noise.
     """
-    plain = "".join(
-        c if unicodedata.category(c)[0] in "LNM" or c in "-'" else " "
-        for c in transcript[:_MOST_LETTERS].casefold()
-    )
-    words = " ".join(plain.split())
-    if not words:
+    words = _plain(transcript[:_MOST_LETTERS])
+    if not words or _is_echo(words, own):
         return Kind.NOISE
     if _STOPS.match(words):
         return Kind.STOP
     if seconds <= _MOST_BACKCHANNEL and _BACKCHANNELS.fullmatch(words):
         return Kind.BACKCHANNEL
     return Kind.WORDS
+
+
+def _plain(text: str) -> str:
+    """Letters and digits in small, one space between words."""
+    kept = (c if unicodedata.category(c)[0] in "LNM" or c in "-'" else " " for c in text.casefold())
+    return " ".join("".join(kept).split())
+
+
+def _is_echo(words: str, own: str) -> bool:
+    """Whether most of the words are the agent's, in its order.
+
+    A word or two prove nothing: "really?" and "you do?" are said back to people all the time.
+    """
+    heard, said = (_WORD.findall(text) for text in (words, _plain(own[-_MOST_OWN:])))
+    if len(heard) < _LEAST_ECHO:
+        return False
+    blocks = SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) >= _SAME * len(heard)
 
 
 def _frames(seconds: Seconds) -> int:

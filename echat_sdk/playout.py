@@ -103,6 +103,11 @@ class Player:
         """The words that were heard."""
         return self._script.heard(self.heard_seconds)
 
+    @property
+    def words(self) -> str:
+        """The words of the answer, as far as they were given."""
+        return "".join(text for text, _ in self._script.pieces)
+
     def begin(self) -> None:
         """Begin an answer; what was left of the last one is dropped."""
         self.stop()

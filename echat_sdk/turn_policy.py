@@ -34,10 +34,10 @@ class TurnPolicy(BaseModel):
     )
     delay: _Long = Field(default=0.7, description="pause that ends a turn of which nobody can tell")
     max_delay: _Long = Field(
-        default=2.4, description="pause that ends a turn which sounds incomplete"
+        default=2.0, description="pause that ends a turn which sounds incomplete"
     )
     complete: float = Field(
-        default=0.5, gt=0, lt=1, description="chance from which a turn sounds complete"
+        default=0.95, gt=0, lt=1, description="chance from which no more than min_delay is waited"
     )
     longest: float = Field(
         default=60, ge=2, le=600, description="a turn that never pauses ends here"
@@ -86,7 +86,10 @@ class TurnPolicy(BaseModel):
         return PRESETS[preset]
 
     def end_delay(self, chance: float | None, patience: float = 1.0) -> Seconds:
-        """The pause that ends a turn.
+        """The pause that ends a turn: the longer, the less complete it sounds.
+
+        A pause within a sentence is often judged to be three quarters of an end, and an end hardly
+        ever is; so whoever is less than sure waits in proportion.
 
         Args:
             chance: That the turn is complete, in [0, 1]; None where nobody can tell.

@@ -33,6 +33,7 @@ from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import AudioDeviceError, EChatError, GenerationError, StoreError
 from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import Lang, LangChoice, ThinkStyle
@@ -111,6 +112,7 @@ class Live:
         self._work: asyncio.Task[None] | None = None  # of the reply, or of a line of our own
         self._judging: asyncio.Task[None] | None = None
         self._own = OwnVoice(model, self._player, self._emit)
+        self._pauses = PauseProfile()
         self._begun = 0  # answers begun unheard in this turn
         self._quiet_since: Seconds = self._clock()
         self._reengaged = 0
@@ -218,9 +220,10 @@ class Live:
                 self._ear.push((frame,))
             case SoftEnd(revision) if self._ear is not None:
                 self._judge_later(self._at_pause(self._ear, revision))
-            case SpeechResumed(frames, _) if self._ear is not None:
+            case SpeechResumed(frames, pause) if self._ear is not None:
                 self._drop_unheard()
                 self._ear.push(frames)
+                self._pauses = self._pauses.after(pause)
             case Utterance(_, pause, _) if self._ear is not None:
                 self._emit(UserStopped(pause))
                 if self._ear.is_over_agent:
@@ -271,7 +274,8 @@ class Live:
 
     async def _kind(self, ear: Ear) -> Kind:
         heard = await ear.heard()
-        return kind_of(heard.transcript, ear.frames * FRAME_SECONDS - self._policy.pre_roll)
+        spoken = ear.frames * FRAME_SECONDS - self._policy.pre_roll
+        return kind_of(heard.transcript, spoken, own=self._player.words)
 
     def _act(self, acts: Iterable[Act]) -> None:
         for act in acts:
@@ -324,7 +328,8 @@ class Live:
         if heard is not None:
             self._last_lang = heard.lang
             await self._own.prepare(self._mind, heard.lang)
-            self._detector.patience = patience_for(heard.cues)
+            learnt = self._pauses.patience(self._policy)
+            self._detector.patience = max(patience_for(heard.cues), learnt)
             if is_farewell(heard.transcript):
                 self._ended.set()
 

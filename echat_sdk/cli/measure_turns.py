@@ -18,7 +18,9 @@ from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import Preset, TurnPolicy
 
 if TYPE_CHECKING:
-    from echat_sdk.bench.turns import TurnBench, TurnRow
+    from echat_sdk.bench.turns import OverlapRow, TurnBench
+
+_ECHO = {"off": "left in", "guard": "muted", "cancel": "cancelled"}
 
 
 def turns(
@@ -81,65 +83,72 @@ def _show(found: TurnBench) -> None:
     console.print(_ends(found))
     console.print(_groups(found))
     console.print(_overlaps(found))
+    for name, false in found.false_barge_ins.items():
+        missed = found.missed_barge_ins[name]
+        console.print(f"echo {_ECHO[name]}: false barge-ins {false:.0%}, missed {missed:.0%}")
     console.print(
-        f"false barge-ins {found.false_barge_ins:.0%} · missed {found.missed_barge_ins:.0%} · "
-        "the words over the agent's voice are the clip's own, known after 0.4 s"
+        "A judgement of Smart Turn is taken to come 0.06 s after it was asked for, and the words "
+        "over the agent's voice, which are the clip's own, after 0.4 s."
     )
 
 
 def _ends(found: TurnBench) -> Table:
     table = Table(
-        "",
-        "cut-offs\n@300 ms",
-        "cut-offs\n@600 ms",
-        "mean delay\n@5 %",
-        "as set:\ncut-offs",
+        "end of turn",
+        "cut off\n@300 ms",
+        "cut off\n@600 ms",
+        "delay\n@5 %",
+        "cut off\nas set",
         "delay\np50",
         "delay\np95",
         "never\nended",
-        title=f"end of turn: {found.clips} clips, {found.pauses} pauses",
+        title=f"{found.clips} clips with {found.pauses} pauses; delays in seconds",
     )
     for row in found.turns:
-        at_5 = "-" if row.latency_at_5 is None else f"{row.latency_at_5:.2f} s"
         table.add_row(
             row.system,
-            f"{row.cutoffs_300:.1%}",
-            f"{row.cutoffs_600:.1%}",
-            at_5,
-            f"{row.cutoffs:.1%}",
-            f"{row.median:.2f} s",
-            f"{row.p95:.2f} s",
-            f"{row.unended:.1%}",
+            f"{row.cutoffs_300:.0%}",
+            f"{row.cutoffs_600:.0%}",
+            "-" if row.latency_at_5 is None else f"{row.latency_at_5:.2f}",
+            f"{row.cutoffs:.0%}",
+            f"{row.median:.2f}",
+            f"{row.p95:.2f}",
+            f"{row.unended:.0%}",
         )
     return table
 
 
 def _groups(found: TurnBench) -> Table:
     names = list(found.turns[0].groups)
-    table = Table("", *names, title="as set: pauses cut off, median delay")
+    table = Table("as set", *names, title="pauses cut off, median delay in seconds")
     for row in found.turns:
-        table.add_row(row.system, *(_cell(row, name) for name in names))
+        cells = (f"{cut:4.0%} {late:.2f}" for cut, late in (row.groups[name] for name in names))
+        table.add_row(row.system, *cells)
     return table
-
-
-def _cell(row: TurnRow, name: str) -> str:
-    found = next(value for group, value in row.groups.items() if group == name)
-    return f"{found[0]:.0%}  {found[1]:.2f} s"
 
 
 def _overlaps(found: TurnBench) -> Table:
+    """One row a kind of sound; how often it stops the agent, by what is done about the echo."""
+    remedies = list(found.false_barge_ins)
     table = Table(
-        "over the agent's voice", "clips", "paused", "stopped", "right", "silent after (p50)"
+        "over its voice",
+        "is to",
+        *(f"echo\n{_ECHO[name]}" for name in remedies),
+        "silent\nafter",
+        title="% of clips for which the agent stops (falls silent, if only for a moment)",
     )
-    for row in found.overlaps:
-        late = "" if row.silent_after is None else f"{row.silent_after:.2f} s"
-        right = row.stopped if row.stops else 1 - row.stopped
+    for what in dict.fromkeys(row.what for row in found.overlaps):
+        rows = {row.echo: row for row in found.overlaps if row.what == what}
+        best = rows[next(name for name in reversed(remedies) if name in rows)]
+        late = best.silent_after if best.stops else None
         table.add_row(
-            row.what,
-            str(row.clips),
-            f"{row.paused:.0%}",
-            f"{row.stopped:.0%}",
-            f"{right:.0%}",
-            late,
+            what,
+            "stop" if best.stops else "go on",
+            *(_stops(rows[name]) if name in rows else "" for name in remedies),
+            "" if late is None else f"{late:.2f} s",
         )
     return table
+
+
+def _stops(row: OverlapRow) -> str:
+    return f"{100 * row.stopped:3.0f} ({100 * row.paused:.0f})"

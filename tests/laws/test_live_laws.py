@@ -6,10 +6,8 @@ is silent within 0.2 s; what is remembered is what was heard; every conversation
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,19 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echat_sdk.agent.events import Event, TurnFinished
-from echat_sdk.agent.live import Live
-from echat_sdk.audio import FRAME_LEN, AudioFrame
-from echat_sdk.bridge import Worker
-from echat_sdk.testing import FakeModel, Line, RAMMemory, virtual_time
-from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
+from echat_sdk.agent.events import TurnFinished
+from echat_sdk.testing import FakeModel, Line
+from echat_sdk.testing.audio import FakeAudio
+from echat_sdk.testing.live import SILENCE, SPEECH, Conversation, converse
 from echat_sdk.turn import SpeechDelta, TurnStatus
-from echat_sdk.turn_policy import TurnPolicy
 
-SPEECH = AudioFrame(np.full(FRAME_LEN, 1000, np.int16))
-SILENCE = AudioFrame(np.zeros(FRAME_LEN, np.int16))
 WORD = 0.05  # seconds of the fake voice
-POLICY = TurnPolicy(reengagements=0)
 
 Schedule = list[tuple[bool, int]]
 
@@ -44,47 +36,20 @@ class CountedModel(FakeModel):
         yield from super().say(text, **given)
 
 
-@dataclass
-class Outcome:
-    """What came of a conversation."""
-
-    model: CountedModel
-    audio: FakeAudio
-    events: list[tuple[float, Event]] = field(default_factory=list)
+Outcome = Conversation[CountedModel]
 
 
-def converse(schedule: Schedule, lines: list[Line], turn_end: Any = None) -> Outcome:
+def played(schedule: Schedule, lines: list[Line], turn_end: Any = None) -> Outcome:
     frames = (SPEECH if speech else SILENCE for speech, count in schedule for _ in range(count))
-    outcome = Outcome(CountedModel(*lines), FakeAudio(frames))
-    memory = RAMMemory()
-
-    async def main() -> None:
-        store = Worker("echat-memory")
-        live = Live(
-            outcome.model, memory, outcome.audio, vad=ScriptedVAD(), turn_end=turn_end,
-            policy=POLICY, user="ada", key="k", think="tag", lang="en", store=store,
-        )  # fmt: skip
-        loop = asyncio.get_running_loop()
-
-        async def read() -> None:
-            async for event in live.events():
-                outcome.events.append((loop.time(), event))
-
-        async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
-            group.create_task(read(), name="reader")
-            await live.run()
-        store.close()
-
-    virtual_time.run(main())
-    kept = memory.recall("ada").turns
-    finished = [e.answer.turn for _, e in outcome.events if isinstance(e, TurnFinished)]
-    assert kept == tuple(finished)[-6:], "what is told is what is kept"
+    outcome = converse(CountedModel(*lines), FakeAudio(frames), turn_end=turn_end)
+    finished = [event.answer.turn for event in outcome.of(TurnFinished)]
+    assert outcome.turns == tuple(finished)[-6:], "what is told is what is kept"
     return outcome
 
 
 def check(outcome: Outcome) -> None:
     assert outcome.model.most_alive <= 1
-    turns = [e.answer.turn for _, e in outcome.events if isinstance(e, TurnFinished)]
+    turns = [event.answer.turn for event in outcome.of(TurnFinished)]
     loud = np.abs(outcome.audio.recording()) > 50
     rate = outcome.audio.output_rate
     # Heard and kept are the same, but for the word that was cut.
@@ -122,7 +87,7 @@ class Guess:
 def test_any_conversation_keeps_the_laws(
     schedule: Schedule, lines: list[Line], judges: bool
 ) -> None:
-    check(converse(schedule, lines, Guess() if judges else None))
+    check(played(schedule, lines, Guess() if judges else None))
 
 
 @pytest.mark.slow
@@ -137,6 +102,6 @@ def test_ten_thousand_conversations_keep_the_laws() -> None:
         said = ["tell me", "no the other", "mm-hm", "stop", "", "嗯", "wait", "I see"]
         lines = [line(chance.choice(said), chance.choice((1, 5, 40))) for _ in range(6)]
         try:
-            check(converse(schedule, lines, Guess() if seed % 2 else None))
+            check(played(schedule, lines, Guess() if seed % 2 else None))
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error

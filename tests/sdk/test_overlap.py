@@ -130,3 +130,34 @@ def test_words_are_told_apart(transcript: str, kind: Kind) -> None:
 
 def test_a_long_yes_is_an_answer_and_no_backchannel() -> None:
     assert kind_of("yes yes yes", seconds=2.0) is Kind.WORDS
+
+
+SAID = "I am so sorry to hear that. Do you want to tell me what happened?"
+
+
+@pytest.mark.parametrize(
+    ("transcript", "own", "kind"),
+    [
+        ("so sorry to hear that", SAID, Kind.NOISE),
+        ("sorry to here that do you", SAID, Kind.NOISE),
+        ("我真的很难过", "听到这个消息我真的很难过。", Kind.NOISE),
+        ("What happened?", SAID, Kind.WORDS),
+        ("Do you want to hear the whole story?", SAID, Kind.WORDS),
+        ("I was so happy that day", SAID, Kind.WORDS),
+        ("Stop.", "You can say stop at any time.", Kind.STOP),
+        ("不是这样的", "听到这个消息我真的很难过。", Kind.WORDS),
+    ],
+)
+def test_the_agents_own_words_are_no_interruption(transcript: str, own: str, kind: Kind) -> None:
+    assert kind_of(transcript, 1.0, own=own) is kind
+
+
+@given(
+    st.lists(
+        st.sampled_from(["you", "never", "told", "me", "that", "it", "hurts", "so", "much"]),
+        min_size=3,
+    )
+)
+def test_whatever_the_agent_says_is_its_own_echo(words: list[str]) -> None:
+    said = " ".join(words)
+    assert kind_of(said, 1.0, own=f"well {said} indeed") is Kind.NOISE

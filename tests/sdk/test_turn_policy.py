@@ -31,9 +31,15 @@ def test_no_delay_leaves_the_bounds(preset: str, chance: float | None, patience:
 
 def test_a_complete_turn_waits_least_and_an_unknown_one_in_between() -> None:
     policy = TurnPolicy()
-    assert policy.end_delay(0.9) == policy.min_delay
+    assert policy.end_delay(0.97) == policy.min_delay
     assert policy.end_delay(0.0) == policy.max_delay
     assert policy.end_delay(None) == policy.delay
+
+
+def test_what_sounds_three_quarters_complete_is_waited_for_a_little() -> None:
+    policy = TurnPolicy()
+    waited = policy.end_delay(0.75)
+    assert policy.min_delay + 0.2 < waited < policy.delay + 0.1
 
 
 def test_presets_are_ordered_by_patience() -> None:

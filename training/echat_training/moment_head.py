@@ -29,6 +29,8 @@ from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.moment import HARD, KINDS, scores_of
 from echat_sdk.model.cascade.strategy import SURE
 from echat_training.measure import (
+    Labels,
+    Scores,
     calibration_error,
     confusion_table,
     fit_temperature,
@@ -45,9 +47,6 @@ _REGULARISATION = 1.0
 _TALK = 0.3  # share of plain talk to suppose, whatever our lines hold; voice and words move it
 _DOUBT = 1.2  # real talk strays further from our lines than one theme does from another
 _FOLDS = 6
-
-Labels = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from echat_sdk.cues import Emotion
 from echat_sdk.errors import ConfigError
 from echat_sdk.model.cascade.text_emotion import EMOTIONS, term_key, terms
 from echat_training.measure import (
+    Labels,
+    Scores,
     calibration_error,
     confusion_table,
     fit_temperature,
@@ -54,9 +56,6 @@ _MAX_TERMS = 20_000
 _MOST_VARIANTS = 8
 _LIFE_WEIGHT = 12.0  # one own line weighs as much as so many comments
 _REGULARISATION = 6.0
-
-Labels = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from echat_sdk.model.cascade.acoustics import MEASURES
 from echat_sdk.model.cascade.fusion import SURE_OF_GENDER, emotion_cue
 from echat_sdk.model.cascade.text_emotion import EMOTIONS
 from echat_sdk.model.cascade.voice_cues import CORPUS_EMOTIONS, VoiceCues, as_in_talk
-from echat_training.discriminant import Features, Labels, Linear, fit_discriminant
+from echat_training.discriminant import Features, Linear, fit_discriminant
 from echat_training.emodb import (
     CHANGES,
     CLASSES,
@@ -45,6 +45,7 @@ from echat_training.emodb import (
     speakers_out,
 )
 from echat_training.measure import (
+    Labels,
     calibration_error,
     confusion_table,
     fit_temperature,

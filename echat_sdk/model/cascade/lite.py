@@ -273,10 +273,7 @@ def load_cascade(
     """Open a cascade by its name in the zoo; see `echat_sdk.model.load_model`."""
     if name not in PARTS:
         zoo.card(name)  # an unknown name is told with the names that there are
-        raise UnsupportedError(
-            f"{name} is not here. With its released file at hand, run: "
-            f"echat models convert FILE {name}. To be pulled: {', '.join(PARTS)}"
-        )
+        raise UnsupportedError(f"{name} is not one of {', '.join(PARTS)}")
     if voice:
         _check_voice(voice)
     ears, mind = (zoo.locate(part) for part in PARTS[name])

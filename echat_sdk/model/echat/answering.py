@@ -14,7 +14,8 @@ from echat_sdk.errors import GenerationError
 from echat_sdk.model.echat.backend import Past, TokenStream
 from echat_sdk.model.echat.conversations import Conversation
 from echat_sdk.model.echat.decoding import Decoding, Phase
-from echat_sdk.model.echat.layout import Layout, Mode, PastTurn
+from echat_sdk.model.echat.layout import Layout, PastTurn
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.sampling import Preset
 from echat_sdk.model.echat.speaking import Letters, Speaker
 from echat_sdk.model.think_stream import ThinkSplitter

@@ -18,10 +18,11 @@ from transformers import Qwen2Config
 from echat_sdk.errors import CheckpointError, ConfigError
 from echat_sdk.model.cascade.ct2_weights import Tensors, read_tensors
 from echat_sdk.model.cascade.gguf import GgufFile, network_of
-from echat_sdk.model.echat.checkpoint import State, build
+from echat_sdk.model.echat.checkpoint import build
 from echat_sdk.model.echat.configuration import EChatConfig, EChatEncoderConfig
 from echat_sdk.model.echat.convert import Progress, Report, sha256_of
 from echat_sdk.model.echat.directory import Card, save_network, written_whole
+from echat_sdk.model.echat.names import State
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
 from echat_sdk.model.echat.tokenizer import qwen_gguf, save_processor
 from echat_sdk.model.echat.vocab import END_OF_TEXT, IM_END

@@ -13,15 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from echat_sdk.errors import CheckpointError, ConfigError
-from echat_sdk.model.echat.checkpoint import (
-    Kind,
-    State,
-    build,
-    expected_shapes,
-    from_upstream,
-    infer_config,
-    to_upstream,
-)
+from echat_sdk.model.echat.checkpoint import build, expected_shapes, infer_config
 from echat_sdk.model.echat.configuration import EChatConfig
 from echat_sdk.model.echat.directory import (
     CARD,
@@ -31,6 +23,7 @@ from echat_sdk.model.echat.directory import (
     save_network,
     written_whole,
 )
+from echat_sdk.model.echat.names import Kind, State, from_upstream, to_upstream
 from echat_sdk.model.echat.sources import (
     COSYVOICE_NETWORKS,
     COSYVOICE_TENSORS,

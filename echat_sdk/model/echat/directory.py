@@ -27,8 +27,9 @@ from transformers import GenerationConfig
 from transformers.utils import logging
 
 from echat_sdk.errors import CheckpointError, ConfigError, ModelError, ModelMissingError
-from echat_sdk.model.echat.checkpoint import Kind, build, expected_shapes
+from echat_sdk.model.echat.checkpoint import build, expected_shapes
 from echat_sdk.model.echat.configuration import EChatConfig
+from echat_sdk.model.echat.names import Kind
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
 
 CARD = "echat.json"

@@ -20,10 +20,12 @@ from echat_sdk.model.echat.backend import TokenStream
 from echat_sdk.model.echat.conversations import Conversation
 from echat_sdk.model.echat.decoding import Decoding, Token
 from echat_sdk.model.echat.features import N_FFT
-from echat_sdk.model.echat.layout import Layout, Mode
+from echat_sdk.model.echat.layout import Layout
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.runner import Prompt
 from echat_sdk.model.echat.speaking import lang_of
-from echat_sdk.model.echat.tasks import Dimension, Task, Understanding, parse
+from echat_sdk.model.echat.tasks import Dimension, Task
+from echat_sdk.model.echat.understanding import Understanding, parse
 from echat_sdk.turn import Delta, Heard, LangChoice, Recollection, ThinkStyle
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Waves and chats to the network's inputs, as transformers' processors do it; the Auto classes.
 
-The engine builds its sequences with `layout.Template`; this is the same chat template for whoever
+The engine builds its sequences with `template.Template`; this is the same chat template for whoever
 uses the network through transformers.
 """
 

@@ -183,4 +183,4 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""The chat template in Jinja, for transformers; `layout.Template` writes the same in ids."""
+"""The chat template in Jinja, for transformers; `template.Template` writes the same in ids."""

@@ -16,12 +16,13 @@ from echat_sdk.model.echat.decoding import Decoding
 from echat_sdk.model.echat.features import LogMel
 from echat_sdk.model.echat.guards import MAX_TOKENS
 from echat_sdk.model.echat.hearing import EChatHearing, has_speech
-from echat_sdk.model.echat.layout import Mode, Template
 from echat_sdk.model.echat.listening import BlockListener, Listener, WholeListener
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.runner import Prompt
 from echat_sdk.model.echat.sampling import PRESETS, Preset, Sampler
 from echat_sdk.model.echat.speaking import Speaker, lang_of
 from echat_sdk.model.echat.tasks import Task
+from echat_sdk.model.echat.template import Template
 from echat_sdk.model.echat.vocab import TextTokenizer, Vocab
 from echat_sdk.model.options import HearingMode
 from echat_sdk.turn import Heard, LangChoice, SpeechDelta, ThinkStyle

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from echat_sdk.errors import ConfigError
-from echat_sdk.model.echat.checkpoint import Kind, to_upstream
 from echat_sdk.model.echat.configuration import EChatConfig
+from echat_sdk.model.echat.names import Kind, to_upstream
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
 from echat_sdk.model.echat.sources import COSYVOICE_NETWORKS
 from echat_sdk.model.echat.token2wav.config import Token2WavConfig

@@ -16,20 +16,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from echat_sdk.cues import Age, Emotion, Gender, ReplyEmotion, Style, VocalEvent
-from echat_sdk.model.echat.layout import Mode
+from echat_sdk.cues import Style
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.prompt import Version
-from echat_sdk.model.echat.tasks import START_OF_ANSWER
+from echat_sdk.model.echat.tagging import (
+    UNKNOWN,
+    reference_reply_tag,
+    reference_thought,
+    reply_tag,
+    thought,
+)
+from echat_sdk.model.echat.understanding import START_OF_ANSWER
 from echat_sdk.model.echat.vocab import UNKNOWN_SLOT, TextTokenizer, Vocab
 from echat_sdk.model.think import (
-    CLOSING,
     THINK,
     THINK_END,
-    UNKNOWN_TAG,
-    Think,
     label_from_tag,
-    render,
-    reply_emotion_from_tag,
     tag_of,
 )
 from echat_sdk.turn import ThinkStyle
@@ -73,7 +75,7 @@ class Coins:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a model learns from one sample; the arguments of `layout.Template.sample`.
+    """What a model learns from one sample; the arguments of `template.Template.sample`.
 
     Attributes:
         text: The text as it reaches the tokenizer.
@@ -120,8 +122,6 @@ _WITH_A_REPLY = "<TRANSCRIBE> <S2TCHAT>"
 _THINKING = ("<S2TCHAT> <THINKER>", "<S2TCHAT> <TEXT2TOKEN> <THINK>")
 # Upstream forgets these two where it attaches speech, and so loses all their samples.
 _SPEECHLESS_UPSTREAM = (Mode.S2S_STREAM, Mode.S2S_HISTORY)
-_UNKNOWN = f"<{UNKNOWN_TAG}>"
-_NEUTRAL = f"<{ReplyEmotion.NEUTRAL.value}>"
 
 _AGES = re.compile(r"<(?:YOUTH|MIDDLE_AGE|MIDDLE)>")
 # Upstream leaves out every text with one of these, whoever says it; three were meant as two each.
@@ -176,7 +176,7 @@ def target(
     if text is None:
         return Dropped(Reason.NO_LABEL)
     mode = _MODES.get(task, Mode.UNDERSTAND)
-    cut = _reference_emotion if reference else _emotion
+    cut = reference_reply_tag if reference else reply_tag
     emotion, text = cut(text, mode, tag=tag)
     unknown_slots = 0
     if task in _THINKING:
@@ -188,11 +188,11 @@ def target(
         elif said is None or not (said or reference):
             return Dropped(Reason.NO_QUESTION)
         elif reference:
-            text = _reference_thought(str(said), extra, emotion, coins) + text
+            text = reference_thought(str(said), extra, emotion, unknown=coins.unknown) + text
         else:
-            thought = _thought(str(said), extra, emotion)
-            unknown_slots = thought.count(_UNKNOWN)
-            text = thought + text.removeprefix(emotion)
+            thinks = thought(str(said), extra, emotion)
+            unknown_slots = thinks.count(UNKNOWN)
+            text = thinks + text.removeprefix(emotion)
     final = normalize(text, task)
     ids = tuple(tokenizer.encode(final))
     prompt = _prompt(task, extra, prompts or {}, coins)
@@ -205,7 +205,7 @@ def target(
         return Dropped(codes)
     return Target(
         text=final,
-        ids=ids if text.endswith(_UNKNOWN) else (*ids, vocab.text_end),
+        ids=ids if text.endswith(UNKNOWN) else (*ids, vocab.text_end),
         mode=mode,
         task=task,
         prompt=prompt,
@@ -289,84 +289,11 @@ def _prompt(
     return known[coins.prompt % len(known)] if known else None
 
 
-# --- the reply's own tag -------------------------------------------------------------------------
-
-_LEADING = re.compile(r"<([^<>]+)>")
-_OLDER = ("CONFUSED", "SARCASM", "EMBARRASSED", "CURIOUS", "WORRIED", "SHY")
-"""Reply tags of older data that have no heir among today's eleven."""
-
-
-def _emotion(text: str, mode: Mode, *, tag: bool) -> tuple[str, str]:
-    """The reply emotion as a tag, and the text with it in front (`tag`) or without."""
-    if mode is Mode.UNDERSTAND:
-        return _NEUTRAL, text
-    leading = _LEADING.match(text)
-    emotion = reply_emotion_from_tag(leading[1]) if leading else None
-    if leading and leading[1] in _OLDER:
-        emotion = ReplyEmotion.NEUTRAL
-    bare = text[leading.end() :].lstrip() if leading and emotion else text
-    written = f"<{(emotion or ReplyEmotion.NEUTRAL).value}>"
-    carries = tag and (emotion is not None or mode.hears)
-    return written, written + bare if carries else bare
-
-
-def _reference_emotion(text: str, mode: Mode, *, tag: bool) -> tuple[str, str]:
-    if not tag:
-        match = re.match(r"^<([^<>]+)>(.*)$", text)
-        return (f"<{match[1]}>", match[2].lstrip()) if match else (_NEUTRAL, text)
-    if mode is Mode.UNDERSTAND or not mode.hears:
-        return _NEUTRAL, text
-    leading = _LEADING.match(text)
-    if not leading:
-        return _NEUTRAL, _NEUTRAL + text
-    if leading[1] in [emotion.value for emotion in ReplyEmotion]:
-        return leading[0], text
-    # Tags of older data are made neutral, wherever they stand.
-    return _NEUTRAL, text.replace(leading[0], _NEUTRAL)
-
-
-# --- thoughts ------------------------------------------------------------------------------------
-
-
-def _thought(said: str, extra: Mapping[str, Any], emotion: str) -> str:
-    def tag(key: str) -> str:
-        return str(extra.get(key, "")).strip("<> ")
-
-    think = Think(
-        transcript=said,
-        age=label_from_tag(Age, tag("age")),
-        gender=label_from_tag(Gender, tag("gender")),
-        emotion=label_from_tag(Emotion, tag("q_emotion")),
-        event=label_from_tag(VocalEvent, tag("caption")),
-        reply_emotion=reply_emotion_from_tag(emotion.strip("<>")) or ReplyEmotion.NEUTRAL,
-    )
-    return render(think, "tag", "zh")
-
-
-_DEFAULTS = {
-    "age": ("年龄为", "<ADULT>"),
-    "gender": ("性别为", "<MALE>"),
-    "q_emotion": ("情感为", "<NEUTRAL>"),
-    "caption": ("声音事件为", "<OTHER>"),
-}
-
-
-def _reference_thought(said: str, extra: Mapping[str, Any], emotion: str, coins: Coins) -> str:
-    def slot(key: str, default: str) -> str:
-        if key not in extra:
-            return _UNKNOWN if coins.unknown else default
-        label = str(extra[key])
-        return label if "<" in label or ">" in label else f"<{label}>"
-
-    slots = ",".join(f"{name}:{slot(key, d)}" for key, (name, d) in _DEFAULTS.items())
-    return f"{THINK}用户说的话是:{said},{slots},推测使用的回复情感为:{emotion},{CLOSING}{THINK_END}"
-
-
 def _hidden(text: str, ids: Sequence[int], unknown_slots: int) -> frozenset[int]:
     """Places of the unknown labels: those in a thought's slots, or in the tags at the end."""
     places = [place for place, token in enumerate(ids) if token == UNKNOWN_SLOT]
     if unknown_slots:  # nothing before them can be one: the user's words are escaped
         return frozenset(places[:unknown_slots])
     tags = re.search(r"(?:<[^<>]*>)*$", text)
-    unknown = tags[0].count(_UNKNOWN) if tags else 0
+    unknown = tags[0].count(UNKNOWN) if tags else 0
     return frozenset(places[len(places) - unknown :])

@@ -271,11 +271,11 @@ async def test_a_model_that_hangs_is_left_behind_and_the_next_turn_works() -> No
 
 
 class SlowAtFirst(FakeModel):
-    """Takes a second of real time for the first words that it ever says."""
+    """Takes a second and a half of real time for the first words that it ever says."""
 
     def say(self, text: str, **given: Any) -> Iterator[SpeechDelta]:
         if text.startswith("Too late"):
-            time.sleep(1.0)
+            time.sleep(1.5)
         yield from super().say(text, **given)
 
 

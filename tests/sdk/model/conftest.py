@@ -1,4 +1,4 @@
-"""A tiny random Whisper encoder as a CTranslate2 file, and a model hub on loopback."""
+"""A tiny random Whisper encoder as a CTranslate2 file, a hub on loopback, quick unpickling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -208,3 +210,21 @@ def model_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     yield hub
     hub.close()
+
+
+@pytest.fixture
+def unpickled_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the child's program in this process: the same code without loading torch again."""
+    from echat_sdk.model.echat import sources, unpickle
+
+    def run(command: list[str], *, stderr: Any, **_: Any) -> Any:
+        monkeypatch.setattr("sys.argv", command[2:])
+        monkeypatch.setattr(unpickle, "_limit", lambda size: None)
+        try:
+            unpickle.main()
+        except SystemExit as end:
+            stderr.write(str(end.code).encode())
+            return SimpleNamespace(returncode=1)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(sources.subprocess, "run", run)

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +26,7 @@ from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import CheckpointError, ConfigError, ModelMissingError
 from echat_sdk.io.wav import write_audio
 from echat_sdk.model import checkpoint_folder, echat, load_model, web, zoo
-from echat_sdk.model.echat import convert, install, sources, unpickle
+from echat_sdk.model.echat import convert, install
 from echat_sdk.model.echat.configuration import EChatConfig
 from echat_sdk.model.echat.synthetic import small_config, write_checkpoint, write_cosyvoice
 from echat_sdk.model.echat.token2wav.synthetic import synthetic_voice, tiny_config
@@ -132,22 +131,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     """Runs the child's program in this process, and opens a whole vocabulary in one test only."""
     if "as_it_is" in request.fixturenames:
         return
+    request.getfixturevalue("unpickled_here")
     save = convert.save_processor
-
-    def run(command: list[str], *, stderr: Any, **_: Any) -> Any:
-        monkeypatch.setattr("sys.argv", command[2:])
-        monkeypatch.setattr(unpickle, "_limit", lambda size: None)
-        try:
-            unpickle.main()
-        except SystemExit as end:
-            stderr.write(str(end.code).encode())
-            return SimpleNamespace(returncode=1)
-        return SimpleNamespace(returncode=0)
 
     def save_small(folder: Path, config: EChatConfig, tokenizer: Path) -> tuple[str, ...]:
         return () if tokenizer.stat().st_size > 1000 else save(folder, config, tokenizer)
 
-    monkeypatch.setattr(sources.subprocess, "run", run)
     monkeypatch.setattr(convert, "save_processor", save_small)
 
 

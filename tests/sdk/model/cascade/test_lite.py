@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from echat_sdk.audio import frames
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
-from echat_sdk.errors import ConfigError, UnsupportedError
+from echat_sdk.errors import ConfigError, ModelMissingError, UnsupportedError
 from echat_sdk.model import load_model
 from echat_sdk.model.cascade.lite import CascadeHearing, CascadeModel, lang_of
 from echat_sdk.turn import Recollection, SpeechDelta, TextDelta, ThinkDelta, Thought
@@ -152,8 +153,11 @@ def test_an_unknown_model_is_told_with_those_that_there_are() -> None:
         load_model("echat-late")
 
 
-def test_a_known_model_that_this_release_cannot_run_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="echat-mini"):
+def test_a_released_model_that_is_not_here_says_how_to_pull_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ECHAT_HOME", str(tmp_path))
+    with pytest.raises(ModelMissingError, match="echat models pull osum-echat-tag --allow-pickle"):
         load_model("osum-echat-tag")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +44,24 @@ def golden() -> Callable[[str], Golden]:
         return Golden(facts, load_file(arrays) if arrays.exists() else {}, GOLDEN)
 
     return read
+
+
+@pytest.fixture(scope="module")
+def without_gradients() -> Iterator[None]:
+    """For a whole module: `pytestmark = pytest.mark.usefixtures("without_gradients")`."""
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def flow() -> Any:
+    """A random token2wav flow of the smallest sizes."""
+    from echat_sdk.model.echat.token2wav.flow import Flow
+    from echat_sdk.model.echat.token2wav.synthetic import tiny_config
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return Flow(tiny_config().flow).eval()
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from echat_sdk.model.echat.adapter import Adapter, embeddings_of
-from echat_sdk.model.echat.checkpoint import from_upstream
 from echat_sdk.model.echat.configuration import EChatAdapterConfig, EChatEncoderConfig
 from echat_sdk.model.echat.encoder import Encoder
+from echat_sdk.model.echat.names import from_upstream
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 WEIGHTS = ("encoder.", "down_sample_2.", "speech_transformer.", "speech_llama_proj.")

@@ -35,29 +35,17 @@ Open = Callable[..., Backend[Any]]
 
 
 @pytest.fixture(scope="module")
-def network() -> EChatForConditionalGeneration:
+def network(tiny_echat: Callable[..., EChatConfig]) -> EChatForConditionalGeneration:
     """Random, and of a size at which greedy answers do not circle at once."""
     torch.manual_seed(5)
-    config = EChatConfig(
-        encoder={
-            "d_model": 16,
-            "encoder_layers": 1,
-            "encoder_attention_heads": 2,
-            "encoder_ffn_dim": 32,
-        },
-        adapter={"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
-        llm={
-            "vocab_size": ROWS,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "initializer_range": 0.4,
-            "tie_word_embeddings": True,
-            "eos_token_id": 2,
-        },
-        speech_codes=CODES,
+    config = tiny_echat(
+        vocab_size=ROWS,
+        codes=CODES,
+        encoder={"d_model": 16, "encoder_attention_heads": 2},
+        adapter={"num_attention_heads": 2},
+        initializer_range=0.4,
+        tie_word_embeddings=True,
+        eos_token_id=2,
     )
     network = EChatForConditionalGeneration(config)
     with torch.no_grad():

@@ -8,16 +8,10 @@ import torch
 
 from echat_sdk.errors import CheckpointError, ConfigError, ModelError, ModelMissingError
 from echat_sdk.model.echat import directory
-from echat_sdk.model.echat.checkpoint import (
-    Kind,
-    build,
-    expected_shapes,
-    from_upstream,
-    infer_config,
-    to_upstream,
-)
+from echat_sdk.model.echat.checkpoint import build, expected_shapes, infer_config
 from echat_sdk.model.echat.configuration import EChatConfig
 from echat_sdk.model.echat.directory import Card, load, memory_estimate, written_whole
+from echat_sdk.model.echat.names import Kind, from_upstream, to_upstream
 from echat_sdk.model.echat.synthetic import small_config, synthetic_state
 
 

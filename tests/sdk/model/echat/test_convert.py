@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,33 +15,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from echat_sdk.errors import CheckpointError, ConfigError
-from echat_sdk.model.echat import sources, unpickle
-from echat_sdk.model.echat.checkpoint import Kind, from_upstream, infer_config
+from echat_sdk.model.echat import sources
+from echat_sdk.model.echat.checkpoint import infer_config
 from echat_sdk.model.echat.convert import convert, export
 from echat_sdk.model.echat.directory import Card, load
+from echat_sdk.model.echat.names import Kind, from_upstream
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
 from echat_sdk.model.echat.synthetic import synthetic_state, write_checkpoint, write_cosyvoice
 from echat_sdk.model.echat.token2wav.synthetic import tiny_config
 from echat_sdk.model.echat.token2wav.token2wav import Token2Wav
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-3}
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the child's program in this process: the same code without loading torch again."""
-
-    def run(command: list[str], *, stderr: Any, **_: Any) -> Any:
-        monkeypatch.setattr(sys, "argv", command[2:])
-        monkeypatch.setattr(unpickle, "_limit", lambda size: None)
-        try:
-            unpickle.main()
-        except SystemExit as end:
-            stderr.write(str(end.code).encode())
-            return SimpleNamespace(returncode=1)
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(sources.subprocess, "run", run)
 
 
 class Touch:
@@ -73,7 +57,7 @@ def _converted(case: Any, name: str, out: Path) -> EChatForConditionalGeneration
 
 
 @torch.no_grad()
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_the_golden_echat_checkpoint_converts_to_upstreams_numbers(
     golden: Any, tmp_path: Path
 ) -> None:
@@ -137,14 +121,14 @@ def test_a_pickle_is_opened_on_consent_only_and_runs_nothing(tmp_path: Path) -> 
     assert trace.exists()
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "bomb.pt")
     with pytest.raises(CheckpointError, match="a claims more than the file can hold"):
         convert(tmp_path / "bomb.pt", tmp_path / "out", allow_pickle=True)
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     whole = write_checkpoint(tmp_path / "whole.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
@@ -156,7 +140,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         convert(tmp_path / "half.safetensors", tmp_path / "out")
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_a_deepspeed_folder_is_read_by_its_module_states(tmp_path: Path) -> None:
     step = tmp_path / "run" / "global_step7"
     step.mkdir(parents=True)
@@ -229,7 +213,7 @@ def _write_zero(folder: Path, state: dict[str, Any], ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 11])
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_shards_of_zero_stage_three_are_joined(tmp_path: Path, ranks: int) -> None:
     expected = synthetic_state("osum-echat")
     _write_zero(tmp_path / "run" / "step", expected, ranks)
@@ -262,7 +246,7 @@ def test_shards_are_joined_in_a_child_process_that_has_no_deepspeed(tmp_path: Pa
         ("another class", r"more than tensors \(posix.system\).*zero_to_fp32.py"),
     ],
 )
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_what_is_wrong_with_shards_is_told(tmp_path: Path, fault: str, told: str) -> None:
     _write_zero(tmp_path / "step", synthetic_state("osum-echat"), 3)
     optim = tmp_path / "step" / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
@@ -347,7 +331,7 @@ def test_nan_weights_are_refused_by_name(tmp_path: Path) -> None:
         convert(tmp_path / "nan.safetensors", tmp_path / "out")
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("unpickled_here")
 def test_a_cosyvoice_tar_becomes_a_voice_and_cannot_write_elsewhere(tmp_path: Path) -> None:
     tar = write_cosyvoice(tmp_path / "CosyVoice-300M-25Hz.tar")
     with tarfile.open(tar, "a") as opened:

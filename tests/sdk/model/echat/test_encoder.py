@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from echat_sdk.model.echat.checkpoint import from_upstream, whisper_encoder
 from echat_sdk.model.echat.configuration import EChatEncoderConfig
 from echat_sdk.model.echat.encoder import Encoder, Past, TransformerLayer
+from echat_sdk.model.echat.names import from_upstream, whisper_encoder
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from echat_sdk.errors import ConfigError, GenerationError
 from echat_sdk.model.echat.interleave import SpeechTooShort
-from echat_sdk.model.echat.layout import Layout, Mode, Part, PastTurn, Template, reference_result
+from echat_sdk.model.echat.layout import Layout, Part, PastTurn
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.prompt import SYSTEM_PROMPTS, System
+from echat_sdk.model.echat.reference import ReferenceTemplate, reference_result
+from echat_sdk.model.echat.template import Template
 from echat_sdk.model.echat.vocab import BLANK, IGNORED, IM_END, UNKNOWN_SLOT, Vocab
 
 CASE = json.loads(
@@ -49,7 +52,7 @@ class Recorded:
 
 
 TRAIN = Template.of(Recorded(), VOCAB)
-REFERENCE = Template.of(Recorded(), VOCAB, version="reference-repro")
+REFERENCE = ReferenceTemplate.of(Recorded(), VOCAB)
 
 
 def embeddings(mel_frames: int) -> int:

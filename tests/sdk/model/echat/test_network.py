@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from echat_sdk.errors import ModelError
-from echat_sdk.model.echat.checkpoint import build, from_upstream, infer_config
-from echat_sdk.model.echat.layout import Layout, Mode, PastTurn, Template
+from echat_sdk.model.echat.checkpoint import build, infer_config
+from echat_sdk.model.echat.configuration import EChatConfig
+from echat_sdk.model.echat.layout import Layout, PastTurn
+from echat_sdk.model.echat.mode import Mode
+from echat_sdk.model.echat.names import from_upstream
 from echat_sdk.model.echat.network import EChatForConditionalGeneration
 from echat_sdk.model.echat.prompt import System
+from echat_sdk.model.echat.reference import ReferenceTemplate
+from echat_sdk.model.echat.template import Template
 from echat_sdk.model.echat.vocab import IGNORED, Vocab
 
 CASE8 = json.loads(
@@ -34,13 +40,12 @@ def _template(output_type: str) -> Template:
     ids = CASE8["token_ids"]
     start, newline = tuple(ids["user_start"]), (ids["im_end_nl"][1],)
     system = tuple(ids["system_plus_user_start"][output_type])[: -len(start)]
-    return Template(
+    return ReferenceTemplate(
         vocab=Vocab(320, 40, im_start=1, im_end=2, text_end=2),
         system=dict.fromkeys(System, system),
         user_start=start,
         assistant_start=tuple(ids["assistant_start"]),
         newline=newline,
-        version="reference-repro",
     )
 
 
@@ -131,7 +136,7 @@ def test_a_training_step_is_upstreams(golden: Any, trained: Any, result: dict[st
 
 @torch.no_grad()
 @pytest.mark.parametrize("run", ["s2s", "tts", "asr"])
-def test_decoding_step_by_step_scores_as_upstream(golden: Any, run: str) -> None:
+def test_decoding_step_by_step_scores_as_upstream(golden: Any, ears: Any, run: str) -> None:
     case = golden("case12_decode")
     facts = next(one for one in case.facts["runs"] if one["name"] == run)
     weights = case.under("w.")
@@ -139,8 +144,8 @@ def test_decoding_step_by_step_scores_as_upstream(golden: Any, run: str) -> None
     table[case.tensors["text_row_ids"]] = case.tensors["text_rows"]
     weights["llama_model.model.embed_tokens.weight"] = table
     state = from_upstream(weights)
-    config = infer_config(state | _no_ears(16), encoder_heads=1, llm={"num_attention_heads": 4})
-    model = build(state | _no_ears(16), config)
+    config = infer_config(state | ears, encoder_heads=1, llm={"num_attention_heads": 4})
+    model = build(state | ears, config)
     text = torch.cat([case.tensors.get(f"{run}.text_logits_at_row_ids", torch.zeros(0, 124))])
     speech = case.tensors.get(f"{run}.speech_logits", torch.zeros(0, 41))
     rows = [("text", row) for row in text] + [("speech", row) for row in speech]
@@ -157,22 +162,10 @@ def test_decoding_step_by_step_scores_as_upstream(golden: Any, run: str) -> None
         said_end = said_end or token == 151_645
 
 
-def _no_ears(hidden: int) -> dict[str, torch.Tensor]:
-    """Tensors of the smallest encoder and adapter, for a case that has neither."""
-    from echat_sdk.model.echat.configuration import EChatConfig
-
-    config = EChatConfig(
-        encoder={
-            "d_model": 4,
-            "encoder_layers": 1,
-            "encoder_attention_heads": 1,
-            "encoder_ffn_dim": 4,
-        },
-        adapter={"num_hidden_layers": 1, "intermediate_size": 4},
-        llm={"vocab_size": 8, "hidden_size": hidden, "intermediate_size": 8}
-        | {"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1},
-        speech_codes=40,
-    )
+@pytest.fixture
+def ears(tiny_echat: Callable[..., EChatConfig]) -> dict[str, torch.Tensor]:
+    """Tensors of an encoder and an adapter, for a case that has neither."""
+    config = tiny_echat(vocab_size=8, hidden=16, layers=1, encoder={"encoder_attention_heads": 1})
     state = EChatForConditionalGeneration(config).state_dict()
     return {k: v for k, v in state.items() if k.startswith(("encoder.", "adapter."))}
 

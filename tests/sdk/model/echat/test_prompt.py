@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from echat_sdk.model.echat.layout import Layout, Mode, Part, Template
+from echat_sdk.model.echat.layout import Layout, Part
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.prompt import (
     AUDIO_MARK,
     CHAT_TEMPLATE,
@@ -17,6 +18,7 @@ from echat_sdk.model.echat.prompt import (
 )
 from echat_sdk.model.echat.targets import Coins, Target, target
 from echat_sdk.model.echat.tasks import Task
+from echat_sdk.model.echat.template import Template
 from echat_sdk.model.echat.vocab import (
     AGE_LABELS,
     AGE_SLOT,

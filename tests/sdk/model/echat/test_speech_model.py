@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,27 +59,13 @@ class Brief(EChatForConditionalGeneration):
 
 
 @pytest.fixture(scope="module")
-def network() -> EChatForConditionalGeneration:
+def network(tiny_echat: Callable[..., EChatConfig]) -> EChatForConditionalGeneration:
     torch.manual_seed(3)
-    config = EChatConfig(
-        encoder={
-            "d_model": 32,
-            "encoder_layers": 1,
-            "encoder_attention_heads": 2,
-            "encoder_ffn_dim": 32,
-        },
-        adapter={"num_hidden_layers": 1, "intermediate_size": 32},
-        llm={
-            "vocab_size": 300,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "initializer_range": 0.5,
-            "eos_token_id": 258,
-        },
-        speech_codes=CODES,
+    config = tiny_echat(
+        codes=CODES,
+        encoder={"encoder_attention_heads": 2},
+        initializer_range=0.5,
+        eos_token_id=258,
     )
     return Brief(config).eval()
 

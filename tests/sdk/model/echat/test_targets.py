@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echat_sdk.model.echat.layout import Mode
+from echat_sdk.model.echat.mode import Mode
 from echat_sdk.model.echat.targets import Coins, Dropped, Reason, Target, normalize, target
 from echat_sdk.model.echat.vocab import IM_END, UNKNOWN_SLOT
 from echat_sdk.turn import ThinkStyle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,20 +17,9 @@ from echat_sdk.model.echat.token2wav.flow import Condition, Flow
 from echat_sdk.model.echat.token2wav.synthetic import synthetic_voice, tiny_config
 from echat_sdk.model.echat.token2wav.vocoder import Vocoder
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 CODES = np.random.default_rng(0).integers(0, 4096, 60).tolist()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
-
-
-@pytest.fixture(scope="module")
-def flow() -> Flow:
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        return Flow(tiny_config().flow).eval()
 
 
 def window(frames: int) -> tuple[Tensor, Condition]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,23 +13,12 @@ from echat_sdk.model.echat.token2wav.config import FlowConfig, VocoderConfig, me
 from echat_sdk.model.echat.token2wav.flow import Condition, Flow
 from echat_sdk.model.echat.token2wav.noise import NoiseTape
 from echat_sdk.model.echat.token2wav.regulator import stretch, stretch_window
-from echat_sdk.model.echat.token2wav.synthetic import released_spelling, tiny_config
+from echat_sdk.model.echat.token2wav.synthetic import released_spelling
 from echat_sdk.model.echat.token2wav.vocoder import Vocoder
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 law = settings(max_examples=8, deadline=None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
-
-
-@pytest.fixture(scope="module")
-def flow() -> Flow:
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        return Flow(tiny_config().flow).eval()
 
 
 def random_condition(rows: int, frames: int) -> Condition:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ from echat_sdk.model.echat.token2wav.prompt_audio import (
 from echat_sdk.model.echat.token2wav.regulator import LengthRegulator, stretch, stretch_whole
 from echat_sdk.model.echat.token2wav.source import HarmonicSource, Pitch
 from echat_sdk.model.echat.token2wav.vocoder import F0Predictor
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "token2wav"
 
@@ -89,12 +90,6 @@ def flow_with(golden: Case) -> Flow:
     flow = Flow(flow_config(golden.config), parity=True)
     assert not flow.load_state_dict(golden.weights, strict=False).unexpected_keys
     return flow.eval()
-
-
-@pytest.fixture(autouse=True)
-def _without_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 def test_the_encoder_reads_codes_as_the_released_one() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,15 +19,11 @@ from echat_sdk.model.echat.token2wav.stream import FADE, WaveStream, fade
 from echat_sdk.model.echat.token2wav.synthetic import synthetic_states, tiny_config
 from echat_sdk.model.echat.token2wav.vocoder import REACH, Vocoder
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 law = settings(max_examples=8, deadline=None)
 F0_REACH = 5
 cuts = st.lists(st.integers(1, 20), min_size=1, max_size=4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module")

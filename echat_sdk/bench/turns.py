@@ -1,0 +1,211 @@
+"""`echat bench turns`: how often it cuts people off, how long it makes them wait, what stops it.
+
+The measures bear eot-bench's names. A false cut-off is a turn that was ended within a pause of its
+speaker; a system's rate at 300 ms is with that delay after a turn that sounds complete. Latency at
+5 % is the mean delay of the best setting, of all that were tried, that cuts off no more than that.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import soxr
+
+from echat_sdk.audio import SAMPLE_RATE, Seconds, Waveform
+from echat_sdk.bench.turn_clips import Clip, ClipMaker, Say
+from echat_sdk.bench.turn_ends import TurnRow, measure, share, systems
+from echat_sdk.bench.turn_runs import (
+    Judgements,
+    Listened,
+    OverlapOutcome,
+    listen,
+    speak_over,
+)
+from echat_sdk.bench.turn_scripts import Plan
+from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.echo import EchoRemover, WebRTCProcessing
+from echat_sdk.io.echo_guard import EchoGuard
+from echat_sdk.model.cascade.prosody import Prosody
+from echat_sdk.protocols import VAD, TurnEnd
+from echat_sdk.turn import Lang
+from echat_sdk.turn_policy import TurnPolicy
+
+Step = Callable[[int, int], None]
+Remedy = Literal["off", "guard", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    clip: Clip
+    echo: Remedy
+    outcome: OverlapOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapRow:
+    """What is done about one kind of sound over the agent's voice.
+
+    Attributes:
+        what: The group of clips, with the level of the agent's echo in them if there is one.
+        echo: What is done about the echo: `off`, `guard` or `cancel`.
+        stops: Whether the agent is to stop for it.
+        clips: How many.
+        paused: Share for which the agent fell silent, if only for a moment.
+        stopped: Share for which it gave up its answer.
+        silent_after: Median from the first sound of the user to silence; None where it never was.
+    """
+
+    what: str
+    echo: Remedy
+    stops: bool
+    clips: int
+    paused: float
+    stopped: float
+    silent_after: Seconds | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBench:
+    """What was found.
+
+    Attributes:
+        clips: Those of turns.
+        pauses: In them.
+        policy: Ours, with which it was measured.
+        turns: One row a system.
+        overlaps: One row a kind of sound, and what is done about the echo in it.
+        false_barge_ins: Share of backchannels, noises and echoes for which the agent stopped, by
+            what is done about echoes.
+        missed_barge_ins: Share of words to the agent for which it did not, likewise.
+    """
+
+    clips: int
+    pauses: int
+    policy: Mapping[str, float]
+    turns: tuple[TurnRow, ...]
+    overlaps: tuple[OverlapRow, ...]
+    false_barge_ins: Mapping[Remedy, float]
+    missed_barge_ins: Mapping[Remedy, float]
+
+
+def run(
+    say: Say,
+    plans: Sequence[Plan],
+    *,
+    vad: VAD,
+    turn_end: TurnEnd,
+    policy: TurnPolicy | None = None,
+    step: Step = lambda done, of: None,
+) -> TurnBench:
+    """Make the clips and measure.
+
+    Args:
+        say: The voice that they are made with.
+        plans: Which clips.
+        vad: Tells speech.
+        turn_end: Tells whether a turn sounds complete.
+        policy: Ours; None is the default.
+        step: Told how many clips have been made and heard.
+    """
+    policy = policy or TurnPolicy()
+    maker, removers = ClipMaker(say), remedies()
+    turns: list[Listened] = []
+    over: list[_Over] = []
+    for number, plan in enumerate(plans, 1):
+        clip = maker.make(plan)
+        if clip.is_turn:
+            turns.append(listen(clip, vad))
+        else:
+            for name, remover in removers.items():
+                # Without an echo there is nothing to take out.
+                if plan.level is not None or name == "off":
+                    outcome = speak_over(clip, policy, vad, remover())
+                    over.append(_Over(clip, name, outcome))
+        step(number, len(plans))
+    rows = tuple(measure(system, turns) for system in systems(policy, Judgements(turn_end)))
+    return TurnBench(
+        clips=len(turns),
+        pauses=sum(len(each.clip.pauses) for each in turns),
+        policy={k: v for k, v in policy.model_dump().items() if isinstance(v, float)},
+        turns=rows,
+        overlaps=tuple(_overlaps(over)),
+        false_barge_ins={
+            name: share(o.outcome.is_stopped for o in _with(over, name) if not o.clip.stops_agent)
+            for name in removers
+        },
+        missed_barge_ins={
+            name: share(not o.outcome.is_stopped for o in _with(over, name) if o.clip.stops_agent)
+            for name in removers
+        },
+    )
+
+
+def _with(over: Sequence[_Over], remedy: Remedy) -> list[_Over]:
+    """Those with this remedy, and those without an echo."""
+    return [each for each in over if each.echo == remedy or each.clip.plan.level is None]
+
+
+def remedies() -> dict[Remedy, Callable[[], EchoRemover | None]]:
+    """What can be done about an echo here: nothing, muting it, and subtracting it with livekit."""
+    found: dict[Remedy, Callable[[], EchoRemover | None]] = {
+        "off": lambda: None,
+        "guard": EchoGuard,
+    }
+    try:
+        WebRTCProcessing()
+    except AudioDeviceError:
+        return found
+    return {**found, "cancel": WebRTCProcessing}
+
+
+def _overlaps(over: Sequence[_Over]) -> list[OverlapRow]:
+    found: dict[tuple[str, Remedy, bool], list[OverlapOutcome]] = {}
+    for each in over:
+        plan = each.clip.plan
+        what = plan.group if plan.level is None else f"{plan.group}, {plan.level} dB"
+        found.setdefault((what, each.echo, each.clip.stops_agent), []).append(each.outcome)
+    return [
+        OverlapRow(
+            what=what,
+            echo=echo,
+            stops=stops,
+            clips=len(those),
+            paused=share(o.pauses > 0 for o in those),
+            stopped=share(o.is_stopped for o in those),
+            silent_after=statistics.median(late)
+            if (late := [o.silent_after for o in those if o.silent_after is not None])
+            else None,
+        )
+        for (what, echo, stops), those in found.items()
+    ]
+
+
+def open_voice(*, threads: int = 1) -> Say:
+    """The packaged voices, at the rate of a microphone.
+
+    Raises:
+        ModelMissingError: hibari-tts or onnxruntime is not installed.
+    """
+    from echat_sdk.model import zoo
+    from echat_sdk.model.cascade.voice import Voice
+
+    folder = zoo.find("kokoro-82m")
+    voice = Voice(folder / "kokoro-v1.0.int8.onnx" if folder else None, threads=threads)
+
+    def say(text: str, lang: Lang, prosody: Prosody) -> Waveform:
+        pieces = [d.samples for d in voice.say(text, lang=lang, emotion=prosody)]
+        spoken: Waveform = soxr.resample(np.concatenate(pieces), voice.sample_rate, SAMPLE_RATE)
+        return spoken
+
+    return say
+
+
+def languages() -> tuple[Lang, ...]:
+    """Those that the packaged voices can speak now: Chinese once Kokoro was pulled."""
+    from echat_sdk.model import zoo
+
+    return ("en", "zh") if zoo.find("kokoro-82m") else ("en",)

@@ -1,0 +1,314 @@
+"""The turn bench on clips of tones, where every right answer is known; a few on the real voices."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from echat_sdk.audio import FRAME_SECONDS, SAMPLE_RATE, AudioFrame, Waveform
+from echat_sdk.bench import turns as bench
+from echat_sdk.bench.turn_clips import Clip, ClipMaker
+from echat_sdk.bench.turn_runs import Judgements, listen, speak_over, take_turn
+from echat_sdk.bench.turn_scripts import Plan, plans
+from echat_sdk.cli import measure_turns
+from echat_sdk.errors import ModelMissingError
+from echat_sdk.model.cascade.prosody import Prosody
+from echat_sdk.turn import Lang
+from echat_sdk.turn_policy import TurnPolicy
+
+POLICY = TurnPolicy()
+
+
+def tone(text: str, lang: Lang, prosody: Prosody) -> Waveform:
+    """A voice: a tone of 60 ms a letter, with silence around it."""
+    length = round(0.06 * max(4, len(text)) * SAMPLE_RATE / prosody.rate)
+    sound = 8000 * np.sin(np.arange(length) * 2 * np.pi * 200 / SAMPLE_RATE)
+    return np.pad(sound, SAMPLE_RATE // 10).astype(np.int16)
+
+
+class Loud:
+    """Takes what is loud for speech."""
+
+    def is_speech(self, frame: AudioFrame) -> bool:
+        return bool(np.abs(frame.samples.astype(np.int32)).max() > 1000)
+
+    def reset(self) -> None:
+        """Nothing is carried."""
+
+
+class Sure:
+    """Says the same of every pause, and counts how often it was asked."""
+
+    def __init__(self, answer: float) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    def chance(self, samples: Waveform) -> float:
+        self.asked += 1
+        return self.answer
+
+
+class Silencer:
+    """Takes everything out."""
+
+    def clean(self, heard: Waveform, played: Waveform) -> Waveform:
+        return np.zeros_like(heard)
+
+
+def made(script: str, group: str = "pause", **given: object) -> Clip:
+    return ClipMaker(tone).make(Plan(group, "en", script, 0, **given))  # type: ignore[arg-type]
+
+
+def level(clip: Clip, start: float, end: float) -> float:
+    piece = clip.samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    return float(np.sqrt(np.mean(piece.astype(np.float64) ** 2)))
+
+
+# --- the clips ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", ["one two, |0.8| three four", "one two <0.8> three four"])
+def test_the_truth_about_a_clip_is_true(script: str) -> None:
+    clip = made(script)
+    assert clip.start is not None
+    assert clip.end is not None
+    ((begin, stop),) = clip.pauses
+    assert stop - begin == pytest.approx(0.8)
+    assert level(clip, clip.start, begin) > 3000
+    assert level(clip, begin + 0.02, stop - 0.02) < 50
+    assert level(clip, stop, clip.end) > 3000
+    assert level(clip, clip.end + 0.02, clip.end + 4) < 50
+
+
+@pytest.mark.parametrize("db", [20, 5])
+def test_noise_is_as_loud_as_its_name_says(db: int) -> None:
+    clip = made("one two three four five", "noise", noise="white", level=db)
+    assert clip.start is not None
+    assert clip.end is not None
+    noise = level(clip, clip.end + 1, clip.end + 3)
+    both = level(clip, clip.start, clip.end)
+    speech = np.sqrt(both**2 - noise**2)
+    assert 20 * np.log10(speech / noise) == pytest.approx(db, abs=1)
+
+
+@pytest.mark.parametrize("db", [-20, -6])
+def test_an_echo_is_as_loud_as_its_name_says(db: int) -> None:
+    clip = made("I am so sorry to hear that.", "echo", level=db)
+    heard, played = (np.sqrt(np.mean(s.astype(float) ** 2)) for s in (clip.echo, clip.agent))
+    assert 20 * np.log10(heard / played) == pytest.approx(db, abs=1.5)
+    assert clip.start is None
+
+
+def test_clips_are_the_same_every_time() -> None:
+    plan = Plan("noise", "en", "one two", 0, "babble", 10)
+    first, second = (ClipMaker(tone).make(plan).samples for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_there_are_enough_clips_of_every_kind_and_no_two_of_a_name() -> None:
+    every = plans()
+    names = [plan.name for plan in every]
+    assert len(names) == len(set(names)) >= 60
+    assert {plan.lang for plan in every} == {"en", "zh"}
+    english = {plan.group for plan in plans(("en",))}
+    assert english == {plan.group for plan in every}
+    assert len(english) == 10
+
+
+# --- one clip -------------------------------------------------------------------------------------
+
+
+def test_a_delay_shorter_than_a_pause_cuts_it_off_and_a_longer_one_does_not() -> None:
+    heard = listen(made("one two <0.6> three four"), Loud())
+    short, long = (
+        take_turn(heard, TurnPolicy(min_delay=0.3, delay=d, max_delay=d), None) for d in (0.4, 0.8)
+    )
+    assert short.cut == (True,)
+    assert short.is_cut
+    assert long.cut == (False,)
+    assert not long.is_cut
+    assert long.latency == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_turn_that_never_ends_has_no_latency() -> None:
+    class Deaf(Loud):
+        def is_speech(self, frame: AudioFrame) -> bool:
+            return True
+
+    outcome = take_turn(listen(made("one two"), Deaf()), POLICY, None)
+    assert outcome.latency is None
+    assert not outcome.is_cut
+
+
+def test_who_sounds_complete_is_answered_sooner() -> None:
+    heard = listen(made("one two three four"), Loud())
+    sure, unsure = (take_turn(heard, POLICY, Judgements(Sure(c))).latency for c in (1.0, 0.0))
+    assert sure == pytest.approx(POLICY.min_delay, abs=0.03)
+    assert unsure == pytest.approx(POLICY.max_delay, abs=0.03)
+
+
+def test_a_pause_is_judged_once_however_many_settings_are_tried() -> None:
+    judge = Sure(1.0)
+    heard, chance = listen(made("one two three four"), Loud()), Judgements(judge)
+    for delay in (0.3, 0.4, 0.5):
+        take_turn(heard, TurnPolicy(min_delay=delay), chance)
+    assert judge.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "words", "is_stopped"),
+    [
+        ("backchannel", "Mm-hm.", False),
+        ("stop", "Stop.", True),
+        ("words", "No, that is not what I meant.", True),
+    ],
+)
+def test_words_over_the_agents_voice_do_what_they_mean(
+    group: str, words: str, is_stopped: bool
+) -> None:
+    outcome = speak_over(made(words, group), POLICY, Loud())
+    assert outcome.is_stopped is is_stopped
+    if is_stopped:
+        assert outcome.silent_after is not None
+        assert 0.1 < outcome.silent_after < 1
+
+
+def test_an_agent_that_hears_itself_falls_silent_and_one_that_does_not_goes_on() -> None:
+    words = "I am so sorry to hear that. It must be a hard time for you all."
+    loud = made(words, "echo", level=-6)
+    assert speak_over(loud, POLICY, Loud()).pauses > 0
+    for outcome in (
+        speak_over(made(words, "echo", level=-40), POLICY, Loud()),
+        speak_over(loud, POLICY, Loud(), Silencer()),
+    ):
+        assert outcome.pauses == 0
+        assert not outcome.is_stopped
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+SOME = tuple(
+    plan for plan in plans(("en",)) if plan.number == 0 and plan.level in (None, 20, -12, -20)
+)
+
+
+@pytest.fixture(scope="module")
+def found() -> bench.TurnBench:
+    return bench.run(tone, SOME, vad=Loud(), turn_end=Sure(0.9))
+
+
+def test_every_clip_is_made_heard_and_told(found: bench.TurnBench) -> None:
+    seen: list[tuple[int, int]] = []
+    few = SOME[:2]
+    bench.run(tone, few, vad=Loud(), turn_end=Sure(1), step=lambda *at: seen.append(at))
+    assert seen == [(1, 2), (2, 2)]
+    without = [row for row in found.overlaps if row.echo == "off"]
+    assert found.clips + sum(row.clips for row in without) == len(SOME)
+    assert [row.system for row in found.turns] == ["plain VAD", "Smart Turn", "ours"]
+
+
+def test_waiting_longer_never_cuts_off_more(found: bench.TurnBench) -> None:
+    for row in found.turns:
+        assert row.cutoffs_600 <= row.cutoffs_300
+        for one, other in pairwise(row.frontier):
+            assert other.latency >= one.latency
+            assert other.cutoffs < one.cutoffs
+
+
+def test_latency_at_five_per_cent_is_that_of_the_best_setting(found: bench.TurnBench) -> None:
+    plain = found.turns[0]
+    careful = [point.latency for point in plain.curve if point.cutoffs <= 0.05]
+    assert plain.latency_at_5 == min(careful)
+    assert plain.latency_at_5 >= max(
+        stop - begin for plan in SOME for begin, stop in ClipMaker(tone).make(plan).pauses
+    ) - 3 * FRAME_SECONDS  # fmt: skip
+
+
+def test_what_was_found_can_be_written_as_json(found: bench.TurnBench) -> None:
+    assert json.loads(json.dumps(asdict(found)))["turns"][2]["system"] == "ours"
+
+
+def test_the_picture_is_drawn(found: bench.TurnBench, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from echat_sdk.bench.turn_plot import plot
+
+    plot(found, tmp_path / "turns.png")
+    assert (tmp_path / "turns.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_bench_of_nothing_says_nothing_and_does_not_fail() -> None:
+    nothing = bench.run(tone, [replace(SOME[0])], vad=Loud(), turn_end=Sure(1))
+    assert set(nothing.false_barge_ins.values()) == {0}
+    assert set(nothing.missed_barge_ins.values()) == {0}
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, found: bench.TurnBench) -> typer.Typer:
+    monkeypatch.setattr(bench, "open_voice", lambda **given: tone)
+    monkeypatch.setattr(bench, "languages", lambda: ("en",))
+    monkeypatch.setattr(bench, "run", lambda *given, **named: found)
+    monkeypatch.setattr("echat_sdk.model.turn_end.open_turn_end", lambda: Sure(0.9))
+    monkeypatch.setattr("echat_sdk.vad.open_vad", lambda kind: Loud())
+    app = typer.Typer()
+    app.command()(measure_turns.turns)
+    return app
+
+
+def test_the_command_shows_three_systems_and_every_kind_of_sound(command: typer.Typer) -> None:
+    shown = CliRunner().invoke(command, [], catch_exceptions=False, env={"COLUMNS": "120"})
+    assert shown.exit_code == 0
+    for word in ("plain VAD", "Smart Turn", "ours", "filler", "echo, -12 dB", "backchannel"):
+        assert word in shown.stdout
+
+
+def test_the_command_can_answer_in_json(command: typer.Typer) -> None:
+    told = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
+    assert [row["system"] for row in told["turns"]] == ["plain VAD", "Smart Turn", "ours"]
+
+
+def test_what_is_missing_is_said_before_anything_is_made(
+    command: typer.Typer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = CliRunner().invoke(command, ["--plot", str(tmp_path / "a.png")]).exception
+    assert isinstance(error, ModelMissingError)
+    assert "matplotlib" in str(error)
+    monkeypatch.setattr("echat_sdk.model.turn_end.open_turn_end", lambda: None)
+    error = CliRunner().invoke(command, []).exception
+    assert isinstance(error, ModelMissingError)
+    assert "echat models pull smart-turn" in str(error)
+
+
+# --- on real weights ------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_ours_cuts_off_fewer_than_plain_voice_detection_and_answers_a_sentence_soon() -> None:
+    from echat_sdk.model import zoo
+    from echat_sdk.model.turn_end import FILE, SmartTurn
+    from echat_sdk.vad import SileroVAD
+
+    few = [
+        plan
+        for plan in plans(("en",))
+        if plan.group == "complete"
+        or (plan.group in ("filler", "stop", "backchannel", "echo") and plan.number < 3)
+    ]
+    turn_end = SmartTurn(zoo.locate("smart-turn") / FILE)
+    found = bench.run(bench.open_voice(), few, vad=SileroVAD(), turn_end=turn_end)
+    plain, _, ours = found.turns
+    assert ours.cutoffs_300 < plain.cutoffs_300
+    assert ours.groups["complete"][1] < 0.6
+    assert found.missed_barge_ins["guard"] == 0
+    assert found.false_barge_ins["guard"] <= 0.2
