@@ -8,6 +8,9 @@ from echat_sdk.turn import Lang
 
 DANGERS = {
     Danger.SELF: [
+        "I feel like nobody would notice if I was gone",
+        "No one would care if I disappeared.",
+        "我觉得我不在了也没人会发现",
         "I want to die.",
         "I don't want to live anymore.",
         "I just wish I was dead.",
@@ -67,6 +70,8 @@ DANGERS = {
     Danger.HARM: ["I'm going to kill him.", "我要杀了他。"],
 }
 NO_DANGER = [
+    "No one would notice if I left early.",
+    "我的笔没了也没人知道",
     "I'm dying to see that movie!",
     "I'm just killing time.",
     "My feet are killing me.",
