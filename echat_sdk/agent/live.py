@@ -25,18 +25,20 @@ from echat_sdk.agent.events import (
     UserStarted,
     UserStopped,
 )
-from echat_sdk.agent.lines import Line, is_farewell
-from echat_sdk.agent.own_voice import OwnVoice
+from echat_sdk.agent.lines import is_farewell
+from echat_sdk.agent.mouth import Mouth
+from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.agent.watch import Watch
 from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
-from echat_sdk.errors import AudioDeviceError, EChatError, GenerationError, StoreError
+from echat_sdk.errors import AudioDeviceError, EChatError
 from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
-from echat_sdk.turn import Lang, LangChoice, ThinkStyle
+from echat_sdk.turn import LangChoice, ThinkStyle
 from echat_sdk.turn_detector import (
     Floor,
     SoftEnd,
@@ -48,11 +50,6 @@ from echat_sdk.turn_detector import (
     Utterance,
 )
 from echat_sdk.turn_policy import TurnPolicy, patience_for
-
-MOST_EVENTS = 1000
-"""Events that wait for a reader; beyond that the oldest are dropped."""
-
-_LOOK_EVERY: Seconds = 0.25
 
 
 class Live:
@@ -93,31 +90,37 @@ class Live:
         self._turn_end = turn_end
         self._policy = policy
         self._lang: LangChoice = lang
-        self._last_lang: Lang = "zh" if lang == "zh" else "en"
-        self._store = store
-        self._mind = Worker("echat-model")
         self._judge = Worker("echat-turn-end")
         self._player = Player(audio)
         self._detector = TurnDetector(policy)
         self._overlap = OverlapJudge(policy)
         self._clock = asyncio.get_running_loop().time
-        self._means = Means(
-            model, memory, self._player, user, key, think, True, self._clock, self._emit
-        )
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(MOST_EVENTS)
-        self._state = State.LISTENING
+        self._outbox = Outbox()
         self._group = asyncio.TaskGroup()
+        self._mouth = Mouth(
+            Means(
+                model, memory, self._player, user, key, think, True, self._clock, self._outbox.emit
+            ),
+            store,
+            self._outbox,
+            self._spawn,
+            self._over,
+            hangs_after=policy.hangs_after,
+            lang="zh" if lang == "zh" else "en",
+        )
+        self._is_muted = False
+        self._watch = Watch(
+            self._mouth,
+            self._outbox,
+            policy,
+            self._clock,
+            is_free=lambda: self._ear is None and not self._is_muted,
+            on_given_up=self._forget_ear,
+        )
         self._ear: Ear | None = None
-        self._reply: Reply | None = None
-        self._work: asyncio.Task[None] | None = None  # of the reply, or of a line of our own
         self._judging: asyncio.Task[None] | None = None
-        self._own = OwnVoice(model, self._player, self._emit)
         self._pauses = PauseProfile()
         self._begun = 0  # answers begun unheard in this turn
-        self._quiet_since: Seconds = self._clock()
-        self._reengaged = 0
-        self._is_patience_lost = False
-        self._is_muted = False
         self._ended = asyncio.Event()
 
     # --- for the host -----------------------------------------------------------------------------
@@ -125,12 +128,11 @@ class Live:
     @property
     def state(self) -> State:
         """What the agent is doing."""
-        return self._state
+        return self._outbox.state
 
-    async def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncIterator[Event]:
         """What happens, until the conversation has ended. For one reader."""
-        while (event := await self._events.get()) is not None:
-            yield event
+        return self._outbox.events()
 
     async def run(self, greeting: str = "") -> None:
         """Converse until `end`, a farewell, or the end of the sound."""
@@ -139,10 +141,10 @@ class Live:
                 tasks = [
                     self._spawn(self._listen(), "ears"),
                     self._spawn(self._speak(), "mouth"),
-                    self._spawn(self._watch(), "watch"),
+                    self._spawn(self._watch.run(), "watch"),
                 ]
-                self._emit(StateChanged(self._state))
-                self._work = self._spawn(self._begin(greeting), "say")
+                self._outbox.emit(StateChanged(self.state))
+                self._mouth.greet(greeting)
                 await self._ended.wait()
                 self.interrupt()
                 for task in tasks:
@@ -150,37 +152,35 @@ class Live:
                 if self._judging is not None:
                     self._judging.cancel()
         finally:
-            self._go(State.ENDED)
-            self._emit_last()
-            self._mind.abandon()
+            self._outbox.end()
+            self._mouth.close()
             self._judge.abandon()
             await self._audio.close()
 
     def say(self, text: str, emotion: ReplyEmotion = ReplyEmotion.NEUTRAL) -> None:
         """Say something of the host's own; what is being said is cut off."""
-        self.interrupt()
-        self._work = self._spawn(self._own.say(text, emotion, self._mind), "say")
+        self._mouth.say(text, emotion)
 
     def tell(self, text: str, cues: Cues | None = None) -> None:
         """Take a typed turn, as if it had been spoken."""
         self.interrupt()
         self._detector.reset()
         read, lang = self._model.read, self._lang
-        self._ear = Ear(lambda: read(text, cues or Cues(), lang=lang), self._mind)
-        self._begin_reply(self._ear).release(self._clock())
+        self._ear = Ear(lambda: read(text, cues or Cues(), lang=lang), self._mouth.mind)
+        self._mouth.answer(self._ear, self._clock())
 
     def interrupt(self) -> None:
         """Stop what is being said or thought, at once; what was heard of it is kept."""
-        self._player.stop()
-        self._drop_work()
+        self._mouth.stop()
 
     def mute(self, is_muted: bool = True) -> None:
         """Stop listening, or listen again; a turn that was open is forgotten."""
         self._is_muted = is_muted
         self._detector.reset()
         self._vad.reset()
-        if self._reply is None or not self._reply.is_released:
-            self._drop_work()
+        reply = self._mouth.reply
+        if reply is None or not reply.is_released:
+            self._mouth.drop()
             self._ear = None
 
     def end(self) -> None:
@@ -195,11 +195,11 @@ class Live:
                 if not self._is_muted:
                     self._hear(frame)
         except AudioDeviceError as error:
-            self._emit(Failed(error))
+            self._outbox.emit(Failed(error))
         for event in self._detector.close():
             self._on(event)
-        while self._work is not None or self._judging is not None:
-            await asyncio.wait([t for t in (self._work, self._judging) if t is not None])
+        while busy := [task for task in (self._mouth.work, self._judging) if task is not None]:
+            await asyncio.wait(busy)
         self._ended.set()
 
     def _hear(self, frame: AudioFrame) -> None:
@@ -225,18 +225,19 @@ class Live:
                 self._ear.push(frames)
                 self._pauses = self._pauses.after(pause)
             case Utterance(_, pause, _) if self._ear is not None:
-                self._emit(UserStopped(pause))
+                self._outbox.emit(UserStopped(pause))
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end(self._ear, self._clock() - pause))
                 else:
-                    self._answer(self._ear, self._clock() - pause)
+                    self._mouth.answer(self._ear, self._clock() - pause)
 
     def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
-        self._reengaged = self._begun = 0
-        self._emit(UserStarted())
-        ear, reply = self._ear, self._reply
+        self._begun = 0
+        self._watch.user_spoke()
+        self._outbox.emit(UserStarted())
+        ear, reply = self._ear, self._mouth.reply
         if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
-            ear = Ear(lambda: self._model.listen(lang=self._lang), self._mind)
+            ear = Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
             ear.is_over_agent = self._player.is_speaking
             self._ear = ear
         else:
@@ -252,9 +253,9 @@ class Live:
             else:
                 self._act(self._overlap.judge(kind))
             return
-        if self._begun < self._policy.speculations and self._reply is None:
+        if self._begun < self._policy.speculations and self._mouth.reply is None:
             self._begun += 1
-            self._begin_reply(ear)
+            self._mouth.begin(ear)
         if self._turn_end is not None:
             self._detector.judge(revision, await self._judge.call(self._turn_end.chance, ear.tail))
 
@@ -265,10 +266,10 @@ class Live:
             self._take_floor(ear, keeps_quiet=True)
         elif kind is Kind.WORDS:
             self._take_floor(ear)
-            self._answer(ear, ended_at)
+            self._mouth.answer(ear, ended_at)
         else:
-            if self._reply is not None and self._reply.ear is ear:
-                self._drop_work()
+            if self._mouth.reply is not None and self._mouth.reply.ear is ear:
+                self._mouth.drop()
             self._ear = None
             self._player.resume()
 
@@ -302,110 +303,31 @@ class Live:
 
     # --- the agent's side -------------------------------------------------------------------------
 
-    def _answer(self, ear: Ear, ended_at: Seconds) -> None:
-        reply = self._reply
-        if reply is None or reply.ear is not ear:
-            self._drop_work()
-            reply = self._begin_reply(ear)
-        self._is_patience_lost = False
-        reply.release(ended_at)
-
-    def _begin_reply(self, ear: Ear) -> Reply:
-        self._reply = Reply(self._means, ear, self._mind, self._store)
-        self._work = self._spawn(self._replying(self._reply), "reply")
-        return self._reply
-
-    async def _replying(self, reply: Reply) -> None:
-        await reply.run()
-        self._over(reply)
-        if (
-            reply.error is not None and reply.is_released
-        ):  # one that nobody waited for is tried again
-            self._emit(Failed(reply.error))
-            line: Line = "forgetful" if isinstance(reply.error, StoreError) else "sorry"
-            await self._own.say_line(line, self._last_lang)
+    def _over(self, reply: Reply) -> None:
+        """An answer has ended; what it was to is learnt from."""
+        self._forget_ear(reply)
         heard = reply.heard
         if heard is not None:
-            self._last_lang = heard.lang
-            await self._own.prepare(self._mind, heard.lang)
             learnt = self._pauses.patience(self._policy)
             self._detector.patience = max(patience_for(heard.cues), learnt)
             if is_farewell(heard.transcript):
                 self._ended.set()
 
-    def _over(self, reply: Reply) -> None:
-        if self._reply is reply:
-            self._reply = None
+    def _forget_ear(self, reply: Reply) -> None:
         if self._ear is reply.ear and reply.is_released:
             self._ear = None
-        self._quiet_since = self._clock()
-
-    def _drop_unheard(self) -> None:
-        """The turn goes on: an answer that nobody heard is dropped, its turn kept open."""
-        if self._reply is not None and not self._reply.is_heard:
-            self._reply.goes_on = True
-            self._drop_work()
-        if self._judging is not None:
-            self._judging.cancel()
-
-    def _drop_work(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-            if self._reply is not None and self._reply.waits_for_model > self._policy.hangs_after:
-                self._replace_mind()
-        self._work = self._reply = None
-        self._quiet_since = self._clock()
-
-    async def _begin(self, greeting: str) -> None:
-        if greeting:
-            await self._own.say(greeting, ReplyEmotion.HAPPY, self._mind)
-        await self._own.prepare(self._mind, self._last_lang)
 
     async def _speak(self) -> None:
         try:
             await self._player.run()
         except AudioDeviceError as error:
-            self._emit(Failed(error))
+            self._outbox.emit(Failed(error))
             self._ended.set()
 
-    # --- never stuck ------------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        """See to it that every wait ends, and that silence is not for ever."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            reply = self._reply
-            if reply is not None and reply.is_released:
-                await self._watch_reply(reply)
-            elif self._work is None and self._ear is None:
-                await self._watch_silence()
-
-    async def _watch_reply(self, reply: Reply) -> None:
-        waited = reply.waits_for_model
-        if waited > self._policy.gives_up_after:
-            self._drop_work()
-            self._over(reply)
-            self._emit(Failed(GenerationError(f"no answer came within {waited:.0f} s")))
-            self._work = self._spawn(self._own.say_line("sorry", self._last_lang), "say")
-        elif waited > self._policy.hangs_after and not self._is_patience_lost:
-            self._is_patience_lost = True
-            if not self._player.is_speaking:
-                await self._own.say_line("moment", self._last_lang)
-
-    async def _watch_silence(self) -> None:
-        waited = self._clock() - self._quiet_since
-        if waited < self._policy.reengage_after or self._is_muted:
-            return
-        if self._reengaged < self._policy.reengagements:
-            self._reengaged += 1
-            is_last = self._reengaged == self._policy.reengagements
-            line: Line = "here" if is_last else "there"
-            self._work = self._spawn(self._own.say_line(line, self._last_lang), "say")
-
-    def _replace_mind(self) -> None:
-        """Leave a model's thread that hangs behind, and go on in another."""
-        self._mind.abandon()
-        self._mind = Worker("echat-model")
+    def _drop_unheard(self) -> None:
+        self._mouth.drop_unheard()
+        if self._judging is not None:
+            self._judging.cancel()
 
     # --- plumbing ---------------------------------------------------------------------------------
 
@@ -423,37 +345,19 @@ class Live:
         try:
             await work
         except EChatError as error:
-            self._emit(Failed(error))
+            self._outbox.emit(Failed(error))
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        if self._work is task:
-            self._work = None
-            self._quiet_since = self._clock()
         if self._judging is task:
             self._judging = None
 
     def _look(self) -> None:
         is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
-        if self._player.is_speaking or (self._reply is not None and self._reply.is_heard):
-            self._go(State.OVERLAPPED if is_open else State.SPEAKING)
+        if self._mouth.is_heard:
+            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
         elif is_open:
-            self._go(State.HEARING)
-        elif self._reply is not None:
-            self._go(State.THINKING)
+            self._outbox.go(State.HEARING)
+        elif self._mouth.reply is not None:
+            self._outbox.go(State.THINKING)
         else:
-            self._go(State.LISTENING)
-
-    def _go(self, state: State) -> None:
-        if state is not self._state:
-            self._state = state
-            self._emit(StateChanged(state))
-
-    def _emit(self, event: Event) -> None:
-        if self._events.full():
-            self._events.get_nowait()
-        self._events.put_nowait(event)
-
-    def _emit_last(self) -> None:
-        if self._events.full():
-            self._events.get_nowait()
-        self._events.put_nowait(None)
+            self._outbox.go(State.LISTENING)
