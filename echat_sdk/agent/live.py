@@ -13,7 +13,7 @@ for more: who goes on speaking before a word was heard is heard out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from echat_sdk.agent.ear import Ear
@@ -219,7 +219,7 @@ class Live:
             case SpeechGoesOn(frame) if self._ear is not None:
                 self._ear.push((frame,))
             case SoftEnd(revision) if self._ear is not None:
-                self._judge_later(self._at_pause(self._ear, revision))
+                self._judge_later(self._at_pause, self._ear, revision)
             case SpeechResumed(frames, pause) if self._ear is not None:
                 self._drop_unheard()
                 self._ear.push(frames)
@@ -227,7 +227,7 @@ class Live:
             case Utterance(_, pause, _) if self._ear is not None:
                 self._outbox.emit(UserStopped(pause))
                 if self._ear.is_over_agent:
-                    self._judge_later(self._at_overlap_end(self._ear, self._clock() - pause))
+                    self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
                 else:
                     self._mouth.answer(self._ear, self._clock() - pause)
 
@@ -286,7 +286,7 @@ class Live:
                 case Act.PAUSE:
                     self._player.pause()
                     if self._ear is not None and self._judging is None:
-                        self._judge_later(self._at_pause(self._ear, 0))
+                        self._judge_later(self._at_pause, self._ear, 0)
                 case Act.RESUME:
                     self._player.resume()
                 case Act.INTERRUPT:
@@ -336,14 +336,14 @@ class Live:
         task.add_done_callback(self._forget)
         return task
 
-    def _judge_later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _judge_later(self, judge: Callable[..., Awaitable[None]], *args: Any) -> None:
         if self._judging is not None:
             self._judging.cancel()
-        self._judging = self._spawn(self._judged(work), "judge")
+        self._judging = self._spawn(self._judged(judge, *args), "judge")
 
-    async def _judged(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _judged(self, judge: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
-            await work
+            await judge(*args)
         except EChatError as error:
             self._outbox.emit(Failed(error))
 
