@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _RETRY = 0.02  # seconds
@@ -37,6 +40,29 @@ def install() -> None:
     signal.signal(signal.SIGINT, press)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, end)
+
+
+@contextmanager
+def taken_by(end: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C call `end` in the running event loop; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        end()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, press)
+    except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

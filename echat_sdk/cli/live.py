@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from echat_sdk import config
-from echat_sdk.cli import account, rooms
+from echat_sdk.cli import account, interrupts, rooms
 from echat_sdk.cli.live_view import LiveView, event_as_json
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.errors import ConfigError
@@ -160,8 +160,9 @@ async def converse(
         policy=TurnPolicy.of(policy),
         greeting=greeting,
     ) as agent:
-        async for event in agent.events():
-            tell(event)
+        with interrupts.taken_by(agent.end):
+            async for event in agent.events():
+                tell(event)
 
 
 async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:

@@ -41,24 +41,28 @@ def test_a_question_spoken_into_the_card_is_answered_out_of_it(
     try:
         assert json.loads(talk.stdout.readline()) == {"event": "state", "state": "listening"}
         sound_card.run("paplay", "--device=question", str(SAD))
+        turns = []
         for line in talk.stdout:
             event = json.loads(line)
             if event["event"] == "turn":
-                break
+                turns.append(event)
+                if event["status"] == "complete":  # a pause in the question may have ended a turn
+                    break
         time.sleep(1)
     finally:
         talk.send_signal(signal.SIGINT)
         begin = time.monotonic()
-        assert talk.wait(20) == 130
-        assert time.monotonic() - begin < 5
+        assert talk.wait(20) == 0, "Ctrl-C is how a conversation ends"
+        assert time.monotonic() - begin < 3
         talk.stdout.close()
         recorder.terminate()
         recorder.wait()
-    assert "dog" in event["transcript"]
-    assert event["status"] == "complete"
+    heard = " ".join(turn["transcript"] for turn in turns)
+    assert "dog" in heard
+    assert "empty" in heard
     ears = load_model("echat-lite", lazy=True).listen(lang="en")
     for frame in frames(read_audio(recording)):
         ears.push(frame)
     spoken = set(re.findall(r"[a-z']+", ears.heard().transcript.lower()))
-    meant = set(re.findall(r"[a-z']+", event["reply"].lower()))
+    meant = set(re.findall(r"[a-z']+", turns[-1]["reply"].lower()))
     assert len(meant & spoken) >= 0.8 * len(meant)
