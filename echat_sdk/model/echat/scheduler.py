@@ -68,11 +68,13 @@ class Scheduler:
             if self._has_room(request):
                 self._leave(request)
         self._admit()
-        # Nobody stutters where nobody writes.
-        self._batch.read(self._limits.piece * (1 if self._seats.running else self._limits.rows))
+        # Nobody stutters where nobody writes; and first tokens do not wait for second ones.
+        is_anybody_writing = bool(self._seats.running)
+        self._batch.read(self._limits.piece * (1 if is_anybody_writing else self._limits.rows))
         self._end()
-        self._batch.decode()
-        self._end()
+        if is_anybody_writing:
+            self._batch.decode()
+            self._end()
 
     @torch.inference_mode()
     def forked(self, request: Request, sampler: Sampler | None) -> Request:
