@@ -80,7 +80,8 @@ class Reply:
         self._exchange = Exchange(means.model, means.clock)
         self._exchange.turn_id = ear.turn_id
         self._pieces: asyncio.Queue[tuple[Delta, Seconds] | None] = asyncio.Queue(_HELD)
-        self._waits_since: Seconds | None = None
+        self._waits_since: Seconds | None = None  # of the model, and of the store
+        self._keeps_since: Seconds | None = None
         self.heard: Heard | None = None
         self.error: EChatError | None = None
         self.is_heard = False
@@ -94,8 +95,15 @@ class Reply:
     @property
     def waits_for_model(self) -> Seconds:
         """For how long the model has been asked for something that has not come."""
-        since = self._waits_since
-        return 0.0 if since is None else self._means.clock() - since
+        return self._since(self._waits_since)
+
+    @property
+    def waits(self) -> Seconds:
+        """For how long the model, or the store, has been waited for."""
+        return max(self.waits_for_model, self._since(self._keeps_since))
+
+    def _since(self, at: Seconds | None) -> Seconds:
+        return 0.0 if at is None else self._means.clock() - at
 
     def release(self, ended_at: Seconds) -> None:
         """Let it be heard: the turn has ended.
@@ -163,11 +171,13 @@ class Reply:
             means.emit(delta)
             if isinstance(delta, Heard) and delta.transcript:
                 # What the user said is durable before a word of the answer is heard.
+                self._keeps_since = means.clock()
                 exchange.turn_id = self.ear.turn_id = await self._store.call(
                     lambda: means.memory.remember(
                         means.user, exchange.turn, turn_id=exchange.turn_id or None
                     )
                 )
+                self._keeps_since = None
             elif isinstance(delta, SpeechDelta):
                 if not self.is_heard:
                     await means.player.spoken()  # a line of the agent's own is said to its end

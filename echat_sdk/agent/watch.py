@@ -63,7 +63,7 @@ class Watch:
                 self._look_at_silence()
 
     async def _look_at(self, reply: Reply) -> None:
-        waited = reply.waits_for_model
+        waited = reply.waits
         if waited > self._policy.gives_up_after:
             self._mouth.drop()
             self._on_given_up(reply)

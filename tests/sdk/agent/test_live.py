@@ -289,3 +289,15 @@ async def test_who_goes_on_before_a_word_was_heard_is_heard_out_in_the_same_turn
     (turn,) = memory.recall("ada").turns
     assert turn.status is TurnStatus.COMPLETE
     assert [e.answer.turn for e in events if isinstance(e, TurnFinished)] == [turn]
+
+
+async def test_a_store_that_is_locked_is_said_aloud_and_the_answer_comes_when_it_is_free() -> None:
+    locked = [1.5]
+    memory = RAMMemory(fails=lambda: time.sleep(locked.pop() if locked else 0))
+    policy = TurnPolicy(reengagements=0, hangs_after=0.5)
+    audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 4)))
+    with live.opened(FakeModel(), audio, memory=memory, policy=policy) as conversation:
+        await conversation.run()
+    said = [e.text async for e in conversation.events() if isinstance(e, TextDelta)]
+    assert said == [LINES["moment"]["en"], "I hear you."]
+    assert [turn.status for turn in memory.recall("ada").turns] == [TurnStatus.COMPLETE]
