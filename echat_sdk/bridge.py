@@ -98,7 +98,8 @@ class _OneThread(Executor):
                 while not self._work.empty():
                     if (waiting := self._work.get()) is not None:
                         waiting[0].cancel()
-            if not self._is_shut:
+            # Once more where it was shut already: the mark may have been among what waited.
+            if not self._is_shut or cancel_futures:
                 self._is_shut = True
                 self._work.put(None)
         if wait:

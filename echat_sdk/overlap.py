@@ -17,6 +17,7 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 
 from echat_sdk.audio import FRAME_SECONDS, Seconds
+from echat_sdk.cues import VocalEvent
 from echat_sdk.turn_policy import TurnPolicy
 
 
@@ -42,6 +43,7 @@ class Kind(StrEnum):
 
     BACKCHANNEL = "backchannel"
     STOP = "stop"
+    DISTRESS = "distress"
     WORDS = "words"
     NOISE = "noise"
 
@@ -96,7 +98,7 @@ class OverlapJudge:
         """Take what the words over the agent's were, once they are known."""
         if self._state is Overlap.CLEAR:
             return
-        if kind in (Kind.WORDS, Kind.STOP):
+        if kind in (Kind.WORDS, Kind.STOP, Kind.DISTRESS):
             yield self._go(Overlap.CLEAR, Act.INTERRUPT)
         elif self._state is Overlap.PAUSED:
             yield self._go(Overlap.CLEAR, Act.RESUME)
@@ -135,6 +137,13 @@ _STOPS = re.compile(
     r"(?: (?:it|that|please|a (?:second|minute|moment)|talking|now))*"
     r"|(?:请|你)?(?:停|停下|停一下|别说了|等等|等一下|等会儿|打住|安静|闭嘴|够了|先别说)[吧了啊]*)$"
 )
+_DISTRESS = re.compile(
+    r"^(?:(?:oh|ah|no|please|my god|god|somebody|someone) )*"
+    r"(?:help|ow+|ouch|argh|i fell|i've fallen|it hurts|that hurts|fire)"
+    r"(?: (?:me|please|help|somebody|someone|ow+|ouch))*$"
+    r"|^(?:啊+|哎呀?|天哪|快)*(?:救命|救救?我|好?疼死?了?|好?痛死?了?|着火了?|我?摔倒?了)[啊呀]*$"
+)
+_CRIES = frozenset({VocalEvent.CRY, VocalEvent.SCREAM})
 _MOST_BACKCHANNEL: Seconds = 1.2
 _MOST_LETTERS = 80  # longer than any word of these kinds
 
@@ -144,15 +153,20 @@ _SAME = 0.75  # of them
 _MOST_OWN = 2000  # characters of the agent's words that are compared
 
 
-def kind_of(transcript: str, seconds: Seconds, *, own: str = "") -> Kind:
+def kind_of(
+    transcript: str, seconds: Seconds, *, own: str = "", event: str = VocalEvent.OTHER
+) -> Kind:
     """What words over the agent's were.
 
     Args:
         transcript: What was heard; empty for no words.
         seconds: How long somebody spoke.
         own: What the agent is saying. Its own words, heard again, are its echo and thus noise.
+        event: Label of what else the voice did; who cries is in distress, whatever the words are.
     """
     words = _plain(transcript[:_MOST_LETTERS])
+    if event in _CRIES or _DISTRESS.match(words):
+        return Kind.DISTRESS
     if not words or _is_echo(words, own):
         return Kind.NOISE
     if _STOPS.match(words):

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
     from echat_sdk.cues import Cues, ReplyEmotion
-    from echat_sdk.turn import Delta, Heard, LangChoice, Recollection, SpeechDelta, ThinkStyle, Turn
+    from echat_sdk.tools import Tool, ToolCall
+    from echat_sdk.turn import (
+        Delta,
+        Heard,
+        Lang,
+        LangChoice,
+        Recollection,
+        SpeechDelta,
+        ThinkStyle,
+        Turn,
+    )
 
 
 @runtime_checkable
@@ -148,6 +158,44 @@ class SpeechModel(Protocol):
         Raises:
             UnsupportedError: no such voice, or no voice for the text's language.
         """
+        ...
+
+
+@runtime_checkable
+class ToolUser(Protocol):
+    """A `SpeechModel` that can also tell which tool somebody asks for."""
+
+    def tool_chooser(self, tools: Sequence[Tool]) -> ToolChooser:
+        """What chooses among these tools. Cheap: nothing is read yet.
+
+        Raises:
+            UnsupportedError: this model would choose wrongly too often; says which can.
+        """
+        ...
+
+
+@runtime_checkable
+class ToolChooser(Protocol):
+    """Decides which tool an utterance asks for. Synchronous, in the model's thread."""
+
+    def warm_up(self, lang: Lang) -> None:
+        """Read what does not change, so that nobody waits for it later."""
+        ...
+
+    def choose(self, heard: Heard) -> ToolCall | None:
+        """The one tool that the words ask for, with their arguments; None for talk.
+
+        Who tells of something asks for nothing: "my mother called" is no wish to phone her.
+        """
+        ...
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """What extends an agent from outside."""
+
+    def tools(self) -> Sequence[Tool]:
+        """The functions that it offers; asked once, when the agent is made."""
         ...
 
 

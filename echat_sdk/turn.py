@@ -113,8 +113,25 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What a tool gave for this turn: data for the answer, never instructions.
+
+    Attributes:
+        tool: Its name.
+        words: A sentence that can be said as it is; empty where there is none.
+        data: What it found, as JSON; empty where it found nothing to tell of.
+        error: Why it gave nothing: the type of its error, or `late`; empty where it did.
+    """
+
+    tool: str
+    words: str = ""
+    data: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recollection:
-    """What memory gives a model before it answers.
+    """What a model is given before it answers.
 
     Attributes:
         turns: The last turns with this user, oldest first.
@@ -123,9 +140,11 @@ class Recollection:
             ("their dog is called Rex"). Data, never instructions.
         key: Opaque; the same for the same conversation, so that a model may keep its caches under
             it. Empty where there is none.
+        finding: What a tool gave that this turn asked for; None where it asked for none.
     """
 
     turns: tuple[Turn, ...] = ()
     mood: str = ""
     facts: tuple[str, ...] = ()
     key: str = ""
+    finding: Finding | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -18,11 +18,12 @@ from typing import Self
 from echat_sdk.agent.events import Event, State
 from echat_sdk.agent.exchange import Answer, Exchange
 from echat_sdk.agent.live import Live
+from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds, Waveform, frames
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError
-from echat_sdk.protocols import VAD, AudioIO, Hearing, Memory, SpeechModel, TurnEnd
+from echat_sdk.protocols import VAD, AudioIO, Hearing, Memory, Plugin, SpeechModel, TurnEnd
 from echat_sdk.turn import (
     Delta,
     Heard,
@@ -61,6 +62,7 @@ class Agent:
         turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
         policy: How patient a live agent is.
         greeting: What it says first.
+        plugins: What extends it; here, the tools that it may use.
         clock: Seconds, rising; timings are read from it.
     """
 
@@ -78,6 +80,7 @@ class Agent:
         turn_end: TurnEnd | None = None,
         policy: TurnPolicy | None = None,
         greeting: str = "",
+        plugins: Sequence[Plugin] = (),
         clock: Callable[[], Seconds] = time.perf_counter,
     ) -> None:
         self._model = model
@@ -95,6 +98,7 @@ class Agent:
         self._turn_end = turn_end
         self._policy = policy or TurnPolicy()
         self._greeting = greeting
+        self._tools = ToolUse.of(plugins, model)
         self._live: Live | None = None
         self._group = asyncio.TaskGroup()
         if audio is not None and vad is None:
@@ -115,6 +119,7 @@ class Agent:
                 think=self._think,
                 lang=self._lang,
                 store=self._store,
+                tools=self._tools,
             )
             self._group.create_task(self._live.run(self._greeting), name="echat-live")
         return self
@@ -176,6 +181,7 @@ class Agent:
 
     def close(self) -> None:
         """Finish what is being kept and end the agent's threads. Model and memory stay open."""
+        self._tools.close()
         self._mind.close()
         self._store.close()
 
@@ -222,6 +228,9 @@ class Agent:
         status = TurnStatus.INTERRUPTED
         try:
             yield heard
+            if (call := await self._tools.choose(heard, self._mind)) is not None:
+                found = await self._tools.run(call)
+                exchange.recollection = replace(exchange.recollection, finding=found)
             deltas = self._mind.iterate(
                 lambda: hearing.reply(exchange.recollection, think=self._think, speak=self._speak)
             )

@@ -8,7 +8,8 @@ from enum import StrEnum
 from echat_sdk.agent.exchange import Answer
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import EChatError
-from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought
+from echat_sdk.tools import ToolCall
+from echat_sdk.turn import Finding, Heard, SpeechDelta, TextDelta, ThinkDelta, Thought
 
 
 class State(StrEnum):
@@ -46,6 +47,20 @@ class UserStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """Somebody asked for a tool, and it runs now."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool has ended, or has failed as `finding.error` says."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class TurnFinished:
     """An exchange has ended: complete, interrupted or failed, as its turn says.
 
@@ -72,6 +87,8 @@ Event = (
     | Thought
     | TextDelta
     | SpeechDelta
+    | ToolCalled
+    | ToolReturned
     | TurnFinished
     | Failed
 )

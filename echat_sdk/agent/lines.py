@@ -8,7 +8,7 @@ from typing import Literal
 
 from echat_sdk.turn import Lang
 
-Line = Literal["moment", "sorry", "forgetful", "there", "here"]
+Line = Literal["moment", "sorry", "forgetful", "hurt", "there", "here"]
 
 LINES: dict[Line, dict[Lang, str]] = {
     "moment": {"en": "One moment.", "zh": "稍等一下。"},
@@ -20,6 +20,7 @@ LINES: dict[Line, dict[Lang, str]] = {
         "en": "I'm sorry, I can't keep what you tell me right now. Please try again in a moment.",
         "zh": "不好意思，我现在记不住你说的话，请过一会儿再试。",
     },
+    "hurt": {"en": "I'm here. What is it?", "zh": "我在呢，怎么了？"},
     "there": {"en": "Are you still there?", "zh": "你还在吗？"},
     "here": {
         "en": "I'll be quiet now. I'm here if you want to talk.",

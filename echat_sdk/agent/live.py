@@ -5,51 +5,32 @@
         │            └────────────────────────┴──────────── overlapped ◀── somebody speaks ─────┤
         └───────────────────────────────────────────────────────────────── said to its end ─────┘
 
-What happens here happens on the event loop and takes no time; what takes time is a task that can be
-cancelled at any point. At most one answer is alive. A turn that has not been answered aloud is open
-for more: who goes on speaking before a word was heard is heard out.
+The user's side is a `Listener`, the agent's a `Mouth`, and a `Watch` sees that neither sticks. What
+happens here happens on the event loop and takes no time; what takes time is a task that can be
+cancelled at any point. At most one answer is alive.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import (
-    Event,
-    Failed,
-    State,
-    StateChanged,
-    UserStarted,
-    UserStopped,
-)
+from echat_sdk.agent.events import Event, Failed, State, StateChanged
 from echat_sdk.agent.lines import is_farewell
+from echat_sdk.agent.listener import Listener
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.agent.watch import Watch
-from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
-from echat_sdk.errors import AudioDeviceError, EChatError
-from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
-from echat_sdk.pause_profile import PauseProfile
+from echat_sdk.errors import AudioDeviceError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import LangChoice, ThinkStyle
-from echat_sdk.turn_detector import (
-    Floor,
-    SoftEnd,
-    SpeechGoesOn,
-    SpeechResumed,
-    SpeechStarted,
-    TurnDetector,
-    TurnEvent,
-    Utterance,
-)
-from echat_sdk.turn_policy import TurnPolicy, patience_for
+from echat_sdk.turn_policy import TurnPolicy
 
 
 class Live:
@@ -67,6 +48,7 @@ class Live:
         think: Form of the thought.
         lang: Language that is spoken, or `auto`.
         store: The memory's thread.
+        tools: What plugins offer; None for nothing.
     """
 
     def __init__(
@@ -83,24 +65,30 @@ class Live:
         think: ThinkStyle,
         lang: LangChoice,
         store: Worker,
+        tools: ToolUse | None = None,
     ) -> None:
         self._model = model
         self._audio = audio
-        self._vad = vad
-        self._turn_end = turn_end
-        self._policy = policy
         self._lang: LangChoice = lang
-        self._judge = Worker("echat-turn-end")
         self._player = Player(audio)
-        self._detector = TurnDetector(policy)
-        self._overlap = OverlapJudge(policy)
-        self._clock = asyncio.get_running_loop().time
         self._outbox = Outbox()
         self._group = asyncio.TaskGroup()
+        self._ended = asyncio.Event()
+        clock = asyncio.get_running_loop().time
+        means = Means(
+            model=model,
+            memory=memory,
+            player=self._player,
+            user=user,
+            key=key,
+            think=think,
+            speak=True,
+            tools=tools or ToolUse(),
+            clock=clock,
+            emit=self._outbox.emit,
+        )
         self._mouth = Mouth(
-            Means(
-                model, memory, self._player, user, key, think, True, self._clock, self._outbox.emit
-            ),
+            means,
             store,
             self._outbox,
             self._spawn,
@@ -108,22 +96,26 @@ class Live:
             hangs_after=policy.hangs_after,
             lang="zh" if lang == "zh" else "en",
         )
-        self._is_muted = False
+        self._listener = Listener(
+            lambda: model.listen(lang=lang),
+            self._mouth,
+            self._player,
+            self._outbox,
+            vad=vad,
+            turn_end=turn_end,
+            policy=policy,
+            spawn=self._spawn,
+            clock=clock,
+            on_speech=lambda: self._watch.user_spoke(),
+        )
         self._watch = Watch(
             self._mouth,
             self._outbox,
             policy,
-            self._clock,
-            is_free=lambda: self._ear is None and not self._is_muted,
-            on_given_up=self._forget_ear,
+            clock,
+            is_free=lambda: self._listener.is_free,
+            on_given_up=self._listener.forget,
         )
-        self._ear: Ear | None = None
-        self._judging: asyncio.Task[None] | None = None
-        self._pauses = PauseProfile()
-        self._begun = 0  # answers begun unheard in this turn
-        self._ended = asyncio.Event()
-
-    # --- for the host -----------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -139,7 +131,7 @@ class Live:
         try:
             async with self._group:
                 tasks = [
-                    self._spawn(self._listen(), "ears"),
+                    self._spawn(self._hear(), "ears"),
                     self._spawn(self._speak(), "mouth"),
                     self._spawn(self._watch.run(), "watch"),
                 ]
@@ -149,12 +141,11 @@ class Live:
                 self.interrupt()
                 for task in tasks:
                     task.cancel()
-                if self._judging is not None:
-                    self._judging.cancel()
+                self._listener.stop()
         finally:
             self._outbox.end()
             self._mouth.close()
-            self._judge.abandon()
+            self._listener.stop()
             await self._audio.close()
 
     def say(self, text: str, emotion: ReplyEmotion = ReplyEmotion.NEUTRAL) -> None:
@@ -164,10 +155,7 @@ class Live:
     def tell(self, text: str, cues: Cues | None = None) -> None:
         """Take a typed turn, as if it had been spoken."""
         self.interrupt()
-        self._detector.reset()
-        read, lang = self._model.read, self._lang
-        self._ear = Ear(lambda: read(text, cues or Cues(), lang=lang), self._mouth.mind)
-        self._mouth.answer(self._ear, self._clock())
+        self._listener.tell(lambda: self._model.read(text, cues or Cues(), lang=self._lang))
 
     def interrupt(self) -> None:
         """Stop what is being said or thought, at once; what was heard of it is kept."""
@@ -175,147 +163,24 @@ class Live:
 
     def mute(self, is_muted: bool = True) -> None:
         """Stop listening, or listen again; a turn that was open is forgotten."""
-        self._is_muted = is_muted
-        self._detector.reset()
-        self._vad.reset()
-        reply = self._mouth.reply
-        if reply is None or not reply.is_released:
-            self._mouth.drop()
-            self._ear = None
+        self._listener.mute(is_muted)
 
     def end(self) -> None:
         """End the conversation; what was heard is kept."""
         self._ended.set()
 
-    # --- the user's side --------------------------------------------------------------------------
+    # --- tasks ------------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
+    async def _hear(self) -> None:
         try:
             async for frame in self._audio.frames():
-                if not self._is_muted:
-                    self._hear(frame)
+                self._listener.hear(frame)
         except AudioDeviceError as error:
             self._outbox.emit(Failed(error))
-        for event in self._detector.close():
-            self._on(event)
-        while busy := [task for task in (self._mouth.work, self._judging) if task is not None]:
+        self._listener.close()
+        while busy := [t for t in (self._mouth.work, self._listener.judging) if t is not None]:
             await asyncio.wait(busy)
         self._ended.set()
-
-    def _hear(self, frame: AudioFrame) -> None:
-        is_speech = self._vad.is_speech(frame)
-        if self._player.is_speaking:
-            self._act(self._overlap.push(is_speech))
-        else:
-            self._overlap.begin()
-        for event in self._detector.push(frame, is_speech):
-            self._on(event)
-        self._look()
-
-    def _on(self, event: TurnEvent) -> None:
-        match event:
-            case SpeechStarted(frames):
-                self._turn_begins(frames)
-            case SpeechGoesOn(frame) if self._ear is not None:
-                self._ear.push((frame,))
-            case SoftEnd(revision) if self._ear is not None:
-                self._judge_later(self._at_pause, self._ear, revision)
-            case SpeechResumed(frames, pause) if self._ear is not None:
-                self._drop_unheard()
-                self._ear.push(frames)
-                self._pauses = self._pauses.after(pause)
-            case Utterance(_, pause, _) if self._ear is not None:
-                self._outbox.emit(UserStopped(pause))
-                if self._ear.is_over_agent:
-                    self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
-                else:
-                    self._mouth.answer(self._ear, self._clock() - pause)
-
-    def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
-        self._begun = 0
-        self._watch.user_spoke()
-        self._outbox.emit(UserStarted())
-        ear, reply = self._ear, self._mouth.reply
-        if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
-            ear = Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
-            ear.is_over_agent = self._player.is_speaking
-            self._ear = ear
-        else:
-            self._drop_unheard()  # not answered yet: the turn goes on
-        ear.push(frames)
-
-    async def _at_pause(self, ear: Ear, revision: int) -> None:
-        """Judge how complete the turn sounds, and begin an answer unheard."""
-        if ear.is_over_agent and self._player.is_speaking:
-            kind = await self._kind(ear)
-            if kind is Kind.STOP:
-                self._take_floor(ear, keeps_quiet=True)
-            else:
-                self._act(self._overlap.judge(kind))
-            return
-        if self._begun < self._policy.speculations and self._mouth.reply is None:
-            self._begun += 1
-            self._mouth.begin(ear)
-        if self._turn_end is not None:
-            self._detector.judge(revision, await self._judge.call(self._turn_end.chance, ear.tail))
-
-    async def _at_overlap_end(self, ear: Ear, ended_at: Seconds) -> None:
-        """What was said over the agent has ended: an answer to it, or none needed."""
-        kind = await self._kind(ear)
-        if kind is Kind.STOP:
-            self._take_floor(ear, keeps_quiet=True)
-        elif kind is Kind.WORDS:
-            self._take_floor(ear)
-            self._mouth.answer(ear, ended_at)
-        else:
-            if self._mouth.reply is not None and self._mouth.reply.ear is ear:
-                self._mouth.drop()
-            self._ear = None
-            self._player.resume()
-
-    async def _kind(self, ear: Ear) -> Kind:
-        heard = await ear.heard()
-        spoken = ear.frames * FRAME_SECONDS - self._policy.pre_roll
-        return kind_of(heard.transcript, spoken, own=self._player.words)
-
-    def _act(self, acts: Iterable[Act]) -> None:
-        for act in acts:
-            match act:
-                case Act.DUCK:
-                    self._player.duck(self._policy.duck_decibels)
-                case Act.PAUSE:
-                    self._player.pause()
-                    if self._ear is not None and self._judging is None:
-                        self._judge_later(self._at_pause, self._ear, 0)
-                case Act.RESUME:
-                    self._player.resume()
-                case Act.INTERRUPT:
-                    self._take_floor(self._ear)
-
-    def _take_floor(self, ear: Ear | None, *, keeps_quiet: bool = False) -> None:
-        """The agent stops for whoever spoke over it."""
-        self.interrupt()
-        if ear is not None:
-            ear.is_over_agent = False
-        if keeps_quiet:
-            self._ear = None
-            self._detector.reset()
-
-    # --- the agent's side -------------------------------------------------------------------------
-
-    def _over(self, reply: Reply) -> None:
-        """An answer has ended; what it was to is learnt from."""
-        self._forget_ear(reply)
-        heard = reply.heard
-        if heard is not None:
-            learnt = self._pauses.patience(self._policy)
-            self._detector.patience = max(patience_for(heard.cues), learnt)
-            if is_farewell(heard.transcript):
-                self._ended.set()
-
-    def _forget_ear(self, reply: Reply) -> None:
-        if self._ear is reply.ear and reply.is_released:
-            self._ear = None
 
     async def _speak(self) -> None:
         try:
@@ -324,40 +189,12 @@ class Live:
             self._outbox.emit(Failed(error))
             self._ended.set()
 
-    def _drop_unheard(self) -> None:
-        self._mouth.drop_unheard()
-        if self._judging is not None:
-            self._judging.cancel()
-
-    # --- plumbing ---------------------------------------------------------------------------------
+    def _over(self, reply: Reply) -> None:
+        """An answer has ended; a farewell ends the conversation with it."""
+        heard = reply.heard
+        self._listener.answered(reply, None if heard is None else heard.cues)
+        if heard is not None and is_farewell(heard.transcript):
+            self._ended.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = self._group.create_task(work, name=f"echat-{name}")
-        task.add_done_callback(self._forget)
-        return task
-
-    def _judge_later(self, judge: Callable[..., Awaitable[None]], *args: Any) -> None:
-        if self._judging is not None:
-            self._judging.cancel()
-        self._judging = self._spawn(self._judged(judge, *args), "judge")
-
-    async def _judged(self, judge: Callable[..., Awaitable[None]], *args: Any) -> None:
-        try:
-            await judge(*args)
-        except EChatError as error:
-            self._outbox.emit(Failed(error))
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        if self._judging is task:
-            self._judging = None
-
-    def _look(self) -> None:
-        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
-        if self._mouth.is_heard:
-            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
-        elif is_open:
-            self._outbox.go(State.HEARING)
-        elif self._mouth.reply is not None:
-            self._outbox.go(State.THINKING)
-        else:
-            self._outbox.go(State.LISTENING)
+        return self._group.create_task(work, name=f"echat-{name}")

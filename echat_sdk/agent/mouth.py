@@ -59,6 +59,7 @@ class Mouth:
         self._on_over = on_over
         self._hangs_after = hangs_after
         self._work: asyncio.Task[None] | None = None  # of the answer, or of a line
+        self._knows_tools: set[Lang] = set()
         self.mind = Worker("echat-model")
         self.reply: Reply | None = None
         self.own = OwnVoice(means.model, means.player, outbox.emit)
@@ -140,7 +141,7 @@ class Mouth:
     async def _greet(self, greeting: str) -> None:
         if greeting:
             await self.own.say(greeting, ReplyEmotion.HAPPY, self.mind)
-        await self.own.prepare(self.mind, self.lang)
+        await self._prepare()
 
     async def _reply_to_the_end(self, reply: Reply) -> None:
         await reply.run()
@@ -154,7 +155,14 @@ class Mouth:
             await self._apologise(reply.error)
         if reply.heard is not None:
             self.lang = reply.heard.lang
-            await self.own.prepare(self.mind, self.lang)
+            await self._prepare()
+
+    async def _prepare(self) -> None:
+        """Make what will be needed in this language, once; nobody waits for it later."""
+        await self.own.prepare(self.mind, self.lang)
+        if self.lang not in self._knows_tools:
+            self._knows_tools.add(self.lang)
+            await self._means.tools.warm_up(self.mind, self.lang)
 
     async def _apologise(self, error: EChatError) -> None:
         self._outbox.emit(Failed(error))

@@ -13,8 +13,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Event, Failed, TurnFinished
+from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Answer, Exchange
+from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import EChatError, GenerationError, StoreError
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _HELD = 64
 """Deltas that are made ahead of being given out; then the model waits."""
+
+
+_Piece = Delta | ToolCalled | ToolReturned
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Means:
         key: Of this conversation; opaque.
         think: Form of the thought.
         speak: Whether answers are spoken.
+        tools: What plugins offer.
         clock: Seconds, rising.
         emit: Takes events.
     """
@@ -51,6 +56,7 @@ class Means:
     key: str
     think: ThinkStyle
     speak: bool
+    tools: ToolUse
     clock: Callable[[], Seconds]
     emit: Callable[[Event], None]
 
@@ -79,9 +85,10 @@ class Reply:
         self._released = asyncio.Event()
         self._exchange = Exchange(means.model, means.clock)
         self._exchange.turn_id = ear.turn_id
-        self._pieces: asyncio.Queue[tuple[Delta, Seconds] | None] = asyncio.Queue(_HELD)
-        self._waits_since: Seconds | None = None  # of the model, and of the store
+        self._pieces: asyncio.Queue[tuple[_Piece, Seconds] | None] = asyncio.Queue(_HELD)
+        self._waits_since: Seconds | None = None  # of the model, of the store, of a tool
         self._keeps_since: Seconds | None = None
+        self._uses_since: Seconds | None = None
         self.heard: Heard | None = None
         self.error: EChatError | None = None
         self.is_heard = False
@@ -99,8 +106,8 @@ class Reply:
 
     @property
     def waits(self) -> Seconds:
-        """For how long the model, or the store, has been waited for."""
-        return max(self.waits_for_model, self._since(self._keeps_since))
+        """For how long the model, the store or a tool has been waited for."""
+        return max(map(self._since, (self._waits_since, self._keeps_since, self._uses_since)))
 
     def _since(self, at: Seconds | None) -> Seconds:
         return 0.0 if at is None else self._means.clock() - at
@@ -141,6 +148,21 @@ class Reply:
             found = self._exchange.recollection
         self._exchange.recollection = replace(found, key=means.key)
 
+    async def _use_tool(self, heard: Heard) -> None:
+        means = self._means
+        call = await means.tools.choose(heard, self._mind)
+        if call is None:
+            return
+        self._waits_since = None
+        if not call.tool.looks_only:
+            await self._released.wait()  # who has not finished speaking may mean something else
+        await self._pieces.put((ToolCalled(call), means.clock()))
+        self._uses_since = means.clock()
+        finding = await means.tools.run(call)
+        self._uses_since = None
+        await self._pieces.put((ToolReturned(finding), means.clock()))
+        self._exchange.recollection = replace(self._exchange.recollection, finding=finding)
+
     async def _make(self) -> None:
         means = self._means
         self._waits_since = means.clock()
@@ -148,6 +170,8 @@ class Reply:
         await self._pieces.put((heard, means.clock()))
         if heard.transcript:
             await self._recall(heard)
+            await self._use_tool(heard)
+            self._waits_since = means.clock()
             deltas = self._mind.iterate(
                 lambda: self.ear.reply(
                     self._exchange.recollection, think=means.think, speak=means.speak
@@ -167,6 +191,9 @@ class Reply:
         await self._released.wait()
         while (piece := await self._pieces.get()) is not None:
             delta, at = piece
+            if isinstance(delta, ToolCalled | ToolReturned):
+                means.emit(delta)
+                continue
             exchange.take(delta, None if isinstance(delta, SpeechDelta) else at)
             means.emit(delta)
             if isinstance(delta, Heard) and delta.transcript:

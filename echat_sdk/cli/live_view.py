@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,8 @@ from echat_sdk.agent.events import (
     Failed,
     State,
     StateChanged,
+    ToolCalled,
+    ToolReturned,
     TurnFinished,
     UserStarted,
     UserStopped,
@@ -171,6 +174,10 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "text", "text": text}
         case SpeechDelta():
             return {"event": "speech", "seconds": round(len(event.samples) / event.sample_rate, 3)}
+        case ToolCalled(call):
+            return {"event": "tool", "tool": call.tool.name, "arguments": dict(call.arguments)}
+        case ToolReturned(found):
+            return {"event": "found", **asdict(found)}
         case TurnFinished(answer):
             turn = account.as_json(answer, None, user)
             return {"event": "turn", "status": answer.turn.status.value, **turn}

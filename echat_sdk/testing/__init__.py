@@ -5,7 +5,7 @@ They pass the same contract tests as the real parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Hertz, Seconds
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
+from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import (
     Delta,
     Heard,
@@ -38,6 +39,8 @@ class Line:
         clauses: The clauses of its answer, in order.
         reply_emotion: The emotion that it answers with.
         error: Raised after the first clause, where one is given.
+        calls: The name of the tool that it asks for; empty for talk.
+        arguments: Those of that tool.
     """
 
     transcript: str
@@ -45,6 +48,8 @@ class Line:
     cues: Cues = field(default_factory=Cues)
     reply_emotion: ReplyEmotion = ReplyEmotion.COMFORTING
     error: Exception | None = None
+    calls: str = ""
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
 
 class FakeModel:
@@ -60,6 +65,7 @@ class FakeModel:
 
     def __init__(self, *lines: Line) -> None:
         self._lines = list(lines or [Line("hello")])
+        self._given = tuple(self._lines)
         self.recollections: list[Recollection] = []
         self.closed = 0
 
@@ -80,6 +86,10 @@ class FakeModel:
             raise UnsupportedError(f"the fake model does asr, not {', '.join(tasks)}")
         return hearing.heard().transcript
 
+    def tool_chooser(self, tools: Sequence[Tool]) -> FakeToolChooser:
+        """What chooses the tool that the line of the script names."""
+        return FakeToolChooser(self._given, tools)
+
     def say(
         self, text: str, *, emotion: ReplyEmotion, voice: str | None = None
     ) -> Iterator[SpeechDelta]:
@@ -90,6 +100,25 @@ class FakeModel:
             time = np.arange(self.sample_rate * words // 20) / self.sample_rate
             tone = (3000 * np.sin(2 * np.pi * 220 * time)).astype(np.int16)
             yield SpeechDelta(tone, self.sample_rate, text)
+
+
+class FakeToolChooser:
+    """Chooses what the script's line with these words names."""
+
+    def __init__(self, lines: Sequence[Line], tools: Sequence[Tool]) -> None:
+        self._lines = lines
+        self._tools = {tool.name: tool for tool in tools}
+
+    def warm_up(self, lang: Lang) -> None:
+        """Nothing to read."""
+
+    def choose(self, heard: Heard) -> ToolCall | None:
+        """The line's tool, with its arguments."""
+        line = next((each for each in self._lines if each.transcript == heard.transcript), None)
+        if line is None or not line.calls:
+            return None
+        tool = self._tools[line.calls]
+        return ToolCall(tool, tool.check(line.arguments))
 
 
 class FakeHearing:
@@ -131,7 +160,8 @@ class FakeHearing:
             if think != "off":
                 yield ThinkDelta("<think>fake<think end>")
             yield Thought(self._line.reply_emotion)
-            for clause in self._line.clauses:
+            told = recollection.finding
+            for clause in (told.words or told.error,) if told else self._line.clauses:
                 yield TextDelta(clause)
                 if speak:
                     yield from self._model.say(clause, emotion=self._line.reply_emotion)

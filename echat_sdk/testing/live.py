@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
@@ -12,9 +12,10 @@ import numpy as np
 
 from echat_sdk.agent.events import Event
 from echat_sdk.agent.live import Live
+from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import FRAME_LEN, FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
-from echat_sdk.protocols import Memory, SpeechModel, TurnEnd
+from echat_sdk.protocols import Memory, Plugin, SpeechModel, TurnEnd
 from echat_sdk.testing import RAMMemory, virtual_time
 from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
 from echat_sdk.turn import Turn
@@ -80,9 +81,10 @@ def opened(
     memory: Memory | None = None,
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
+    plugins: Sequence[Plugin] = (),
 ) -> Iterator[Live]:
     """A conversation with `ada`, in English, on the running event loop; it is yours to run."""
-    store = Worker("echat-memory")
+    store, tools = Worker("echat-memory"), ToolUse.of(plugins, model)
     try:
         yield Live(
             model,
@@ -96,8 +98,10 @@ def opened(
             think="tag",
             lang="en",
             store=store,
+            tools=tools,
         )
     finally:
+        tools.close()
         store.close()
 
 
@@ -109,6 +113,7 @@ def converse(
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
     greeting: str = "",
+    plugins: Sequence[Plugin] = (),
     script: Callable[[Live], object] = lambda _: None,
     at: Seconds = 0.0,
     on_event: Callable[[Event], None] | None = None,
@@ -123,6 +128,7 @@ def converse(
         policy: How patient the agent is.
         turn_end: Judges turns, if anything does.
         greeting: What the agent says first.
+        plugins: What extends the agent.
         script: What the host does.
         at: When it does so.
         on_event: Takes the events, which are kept in the outcome if None.
@@ -136,7 +142,9 @@ def converse(
 
     async def main() -> None:
         now = asyncio.get_running_loop().time
-        with opened(model, audio, memory=memory, policy=policy, turn_end=turn_end) as live:
+        with opened(
+            model, audio, memory=memory, policy=policy, turn_end=turn_end, plugins=plugins
+        ) as live:
             take = on_event or (lambda event: outcome.events.append((now(), event)))
 
             async def read() -> None:

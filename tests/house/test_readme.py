@@ -23,6 +23,11 @@ def test_the_python_example_of_the_readme_is_the_one_in_examples() -> None:
     assert [line for line in shown if line not in run] == []
 
 
+def test_the_tool_of_the_readme_is_the_one_in_examples() -> None:
+    (block,) = re.findall(r"```py\n(.*?)```", README, re.S)
+    assert block in (ROOT / "examples/tools.py").read_text()
+
+
 def test_every_command_of_the_readme_exists() -> None:
     from typer.main import get_command
 
@@ -52,3 +57,16 @@ def test_the_example_answers_a_recording(example: str, tmp_path: Path) -> None:
     )
     assert "My dog Rex died yesterday" in done.stdout
     assert (tmp_path / "answer.wav").stat().st_size > 20_000
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_the_example_with_tools_uses_them(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/tools.py"), "Set a timer for five minutes."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Your timer is set for 5 minutes." in done.stdout

@@ -118,3 +118,16 @@ async def test_a_closed_worker_says_so() -> None:
     worker.close()
     with pytest.raises(RuntimeError, match="mind is closed"):
         await worker.call(print)
+
+
+@pytest.mark.parametrize("first", ["close", "abandon"])
+async def test_a_worker_that_is_left_twice_ends_its_thread(first: str) -> None:
+    worker = Worker("echat-left-twice")
+    await worker.call(int)
+    getattr(worker, first)()
+    worker.abandon()
+    for _ in range(100):
+        if "echat-left-twice" not in [thread.name for thread in threading.enumerate()]:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the thread is still there")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CONTEXT_TOKENS = 2048
 """The prompt and the longest answer together; a longer prompt is refused, never cut."""
 
-MAX_CACHED_HEADS = 4
+MAX_CACHED_HEADS = 6
 """Fixed heads whose state is kept; one of 250 tokens takes about 45 MB with Qwen 0.5B."""
 
 _STALL = 0.5  # seconds without a token after which the decoding is asked whether it failed
@@ -125,7 +125,7 @@ class TextGenerator:
 
         Args:
             messages: The chat; the assistant's turn follows.
-            static: Its fixed head. The state of the first four heads is kept, so that only
+            static: Its fixed head. The state of the first six heads is kept, so that only
                 `messages` is read in later calls; results are the same.
             prefix: How the answer begins; not repeated in what is yielded.
             sampling: How tokens are drawn.

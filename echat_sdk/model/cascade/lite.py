@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +12,7 @@ from echat_sdk.audio import SAMPLE_RATE, AudioFrame, FloatWaveform, Hertz, Wavef
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ModelMissingError, UnsupportedError
 from echat_sdk.model import zoo
+from echat_sdk.model.cascade.parts import Parts
 from echat_sdk.turn import (
     Delta,
     Heard,
@@ -29,11 +26,9 @@ from echat_sdk.turn import (
 )
 
 if TYPE_CHECKING:
-    from echat_sdk.model.cascade.cue_hearer import CueHearer
-    from echat_sdk.model.cascade.thinker import Thinker
-    from echat_sdk.model.cascade.transcriber import Transcriber
-    from echat_sdk.model.cascade.voice import Voice
+    from echat_sdk.model.cascade.tool_choice import CascadeToolChooser
     from echat_sdk.protocols import Hearing
+    from echat_sdk.tools import Tool
 
 # Which parts of the zoo a cascade is made of: ears and mind.
 PARTS = {
@@ -43,74 +38,7 @@ PARTS = {
 KOKORO = "kokoro-v1.0.int8.onnx"
 VOICE_RATE: Hertz = 24_000
 TASKS = ("asr", "ser", "sgc", "srwt", "sttc")
-
-
-class Parts:
-    """The four parts of a cascade, each opened when it is first used.
-
-    So `echat say` opens no ears, and `echat understand` no mind. `open_all` is for who is about to
-    talk and wants the first answer to be as fast as the second.
-
-    Args:
-        ears: Directory of the Whisper weights.
-        mind: Directory of the converted language model.
-        kokoro: The Kokoro network, or None: English only.
-        threads: Processor threads for each network.
-    """
-
-    def __init__(self, ears: Path, mind: Path, kokoro: Path | None, *, threads: int) -> None:
-        self._ears = ears
-        self._mind = mind
-        self._kokoro = kokoro
-        self._threads = threads
-
-    @cached_property
-    def transcriber(self) -> Transcriber:
-        """Words of an utterance."""
-        from echat_sdk.model.cascade.transcriber import Transcriber
-
-        return Transcriber(self._ears, threads=self._threads)
-
-    @cached_property
-    def cue_hearer(self) -> CueHearer:
-        """What a voice says beside the words."""
-        from echat_sdk.model.cascade.cue_hearer import CueHearer
-
-        return CueHearer(self._ears)
-
-    @cached_property
-    def thinker(self) -> Thinker:
-        """Thought and answer."""
-        from echat_sdk.model.cascade.generator import TextGenerator
-        from echat_sdk.model.cascade.thinker import Thinker
-
-        return Thinker(TextGenerator(self._mind, threads=self._threads))
-
-    @cached_property
-    def voice(self) -> Voice:
-        """Speech of the answer."""
-        from echat_sdk.model.cascade.voice import Voice
-
-        return Voice(self._kokoro, threads=self._threads)
-
-    def open_all(self, lang: Lang) -> None:
-        """Open every part, and fill the caches that its first use in a language would fill.
-
-        On return the model can answer. What is fixed in its prompts is still being read then, in
-        a thread of its own: only a first question that comes within about two seconds waits for it.
-        """
-
-        def open_ears_and_voice() -> None:
-            _ = self.transcriber, self.cue_hearer
-            if any(info.lang == lang for info in self.voice.voices()):
-                self.voice.warm(lang)
-
-        # Side by side: loading waits for the disk and for single-threaded parsing.
-        with ThreadPoolExecutor(1, thread_name_prefix="echat-open") as other:
-            opened = other.submit(open_ears_and_voice)
-            thinker = self.thinker
-            opened.result()
-        Thread(target=thinker.warm_up, args=(lang,), name="echat-warm-up").start()
+TOOL_USERS = ("echat-lite",)  # the mind of echat-mini takes the wrong tool for every fifth wish
 
 
 class CascadeModel:
@@ -158,6 +86,15 @@ class CascadeModel:
                 raise UnsupportedError(f"{self.name} cannot do {task!r}; {able} can")
         assert isinstance(hearing, CascadeHearing)
         return hearing.understand(tasks)
+
+    def tool_chooser(self, tools: Sequence[Tool]) -> CascadeToolChooser:
+        """What tells which of these tools somebody asks for."""
+        from echat_sdk.model.cascade.tool_choice import CascadeToolChooser
+
+        if self.name not in TOOL_USERS:
+            able = ", ".join(TOOL_USERS)
+            raise UnsupportedError(f"{self.name} is too small to choose tools; {able} can")
+        return CascadeToolChooser(lambda: self.parts.generator, tools)
 
     def say(
         self, text: str, *, emotion: ReplyEmotion, voice: str | None = None

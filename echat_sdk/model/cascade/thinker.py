@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from echat_sdk.cues import ReplyEmotion
-from echat_sdk.model.cascade import bank, care, prompt, recall, strategy, uptake
+from echat_sdk.model.cascade import bank, care, findings, prompt, recall, strategy, uptake
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.moment import HARD, MomentReader
@@ -22,6 +22,7 @@ from echat_sdk.model.cascade.strategy import Moment, Mood
 from echat_sdk.model.cascade.words import plain, sentence, valence
 from echat_sdk.model.think import Think, render
 from echat_sdk.turn import (
+    Finding,
     Heard,
     Lang,
     Recollection,
@@ -49,7 +50,7 @@ class Answer:
         name: The situation or move that it comes from.
         emotion: How it is spoken.
         texts: The answer first, then what to say instead if a check finds a fault in it.
-        is_fixed: Said as it stands: a caring reply, or the last answer once more.
+        is_fixed: Said as it stands: a caring reply, what a tool gave, the last answer once more.
     """
 
     name: str
@@ -107,6 +108,8 @@ class Thinker:
         if danger := care.danger_in(words, lang):
             text = care.caring_reply(danger, lang)
             return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_fixed=True)
+        if recollection.finding is not None:
+            return self._from_tool(heard, recollection.finding, mood)
         match = _find(words, lang, recollection)
         value = valence(uptake.main_part(words, lang), lang)
         if match and match.situation.rank < bank.ACT:
@@ -148,6 +151,14 @@ class Thinker:
             texts = _unsure(heard, mood, "asked")
             return Answer("asked", Moment("talk", mood).reply_emotion, texts)
         return _open(heard, mood, recollection, read)
+
+    def _from_tool(self, heard: Heard, finding: Finding, mood: Mood) -> Answer:
+        emotion = Moment("talk", mood).reply_emotion
+        if finding.error:
+            return Answer("tool-failed", emotion, _lines("tool-failed", mood, heard.lang))
+        if text := findings.worded(finding, heard, self._generator):
+            return Answer("tool", emotion, [text], is_fixed=True)
+        return Answer("tool-done", emotion, _lines("tool-done", mood, heard.lang))
 
     def _from_memory(self, heard: Heard, recollection: Recollection, mood: Mood) -> Answer:
         emotion = Moment("talk", mood).reply_emotion

@@ -235,8 +235,11 @@ def test_nothing_is_left_when_a_conversation_has_ended() -> None:
     before = threading.active_count()
     for _ in range(5):
         converse(("speech", 1), ("quiet", 3))
-    time.sleep(0.1)
-    assert threading.active_count() <= before
+    for _ in range(200):  # a thread that was told to end may need a moment on a busy machine
+        if threading.active_count() <= before:
+            return
+        time.sleep(0.02)
+    raise AssertionError([thread.name for thread in threading.enumerate()])
 
 
 class Hanging(FakeModel):

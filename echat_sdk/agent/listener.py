@@ -1,0 +1,279 @@
+"""The user's side of a live conversation: what is heard becomes turns, and overlaps are judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.events import Failed, State, UserStarted, UserStopped
+from echat_sdk.agent.mouth import Mouth, Spawn
+from echat_sdk.agent.outbox import Outbox
+from echat_sdk.agent.reply import Reply
+from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
+from echat_sdk.bridge import Worker
+from echat_sdk.cues import Cues
+from echat_sdk.errors import EChatError
+from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
+from echat_sdk.pause_profile import PauseProfile
+from echat_sdk.playout import Player
+from echat_sdk.protocols import VAD, Hearing, TurnEnd
+from echat_sdk.turn_detector import (
+    Floor,
+    SoftEnd,
+    SpeechGoesOn,
+    SpeechResumed,
+    SpeechStarted,
+    TurnDetector,
+    TurnEvent,
+    Utterance,
+)
+from echat_sdk.turn_policy import TurnPolicy, patience_for
+
+
+class Listener:
+    """Hears the user out, and decides what speech over the agent's is.
+
+    A turn that has not been answered aloud is open for more: who goes on speaking before a word was
+    heard is heard out.
+
+    Args:
+        listen: Opens an utterance; called in the model's thread.
+        mouth: The agent's side.
+        player: Says aloud.
+        outbox: Takes events.
+        vad: Tells speech.
+        turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
+        policy: How patient it is.
+        spawn: Starts a task of this name in the conversation's group.
+        clock: Seconds, rising.
+        on_speech: Told when somebody begins to speak.
+    """
+
+    def __init__(
+        self,
+        listen: Callable[[], Hearing],
+        mouth: Mouth,
+        player: Player,
+        outbox: Outbox,
+        *,
+        vad: VAD,
+        turn_end: TurnEnd | None,
+        policy: TurnPolicy,
+        spawn: Spawn,
+        clock: Callable[[], Seconds],
+        on_speech: Callable[[], None],
+    ) -> None:
+        self._listen = listen
+        self._mouth = mouth
+        self._player = player
+        self._outbox = outbox
+        self._vad = vad
+        self._turn_end = turn_end
+        self._policy = policy
+        self._spawn = spawn
+        self._clock = clock
+        self._on_speech = on_speech
+        self._detector = TurnDetector(policy)
+        self._overlap = OverlapJudge(policy)
+        self._judge = Worker("echat-turn-end")
+        self._judging: asyncio.Task[None] | None = None
+        self._pauses = PauseProfile()
+        self._begun = 0  # answers begun unheard in this turn
+        self._is_muted = False
+        self._ear: Ear | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody speaks, and the agent may ask why."""
+        return self._ear is None and not self._is_muted
+
+    @property
+    def judging(self) -> asyncio.Task[None] | None:
+        """The task of a judgement that is on its way."""
+        return self._judging
+
+    def hear(self, frame: AudioFrame) -> None:
+        """Take the next 20 ms."""
+        if self._is_muted:
+            return
+        is_speech = self._vad.is_speech(frame)
+        if self._player.is_speaking:
+            self._act(self._overlap.push(is_speech))
+        else:
+            self._overlap.begin()
+        for event in self._detector.push(frame, is_speech):
+            self._on(event)
+        self._look()
+
+    def close(self) -> None:
+        """No more will be heard; a turn that was open ends."""
+        for event in self._detector.close():
+            self._on(event)
+
+    def tell(self, hearing: Callable[[], Hearing]) -> None:
+        """Take a typed turn, as if it had been spoken."""
+        self._detector.reset()
+        self._ear = Ear(hearing, self._mouth.mind)
+        self._mouth.answer(self._ear, self._clock())
+
+    def mute(self, is_muted: bool) -> None:
+        """Stop listening, or listen again; a turn that was open is forgotten."""
+        self._is_muted = is_muted
+        self._detector.reset()
+        self._vad.reset()
+        reply = self._mouth.reply
+        if reply is None or not reply.is_released:
+            self._mouth.drop()
+            self._ear = None
+
+    def answered(self, reply: Reply, cues: Cues | None) -> None:
+        """An answer has ended; how its turn sounded is learnt from."""
+        self.forget(reply)
+        if cues is not None:
+            learnt = self._pauses.patience(self._policy)
+            self._detector.patience = max(patience_for(cues), learnt)
+
+    def forget(self, reply: Reply) -> None:
+        """The turn of an answer is over."""
+        if self._ear is reply.ear and reply.is_released:
+            self._ear = None
+
+    def stop(self) -> None:
+        """Judge nothing more."""
+        if self._judging is not None:
+            self._judging.cancel()
+        self._judge.abandon()
+
+    # --- turns ------------------------------------------------------------------------------------
+
+    def _on(self, event: TurnEvent) -> None:
+        match event:
+            case SpeechStarted(frames):
+                self._turn_begins(frames)
+            case SpeechGoesOn(frame) if self._ear is not None:
+                self._ear.push((frame,))
+            case SoftEnd(revision) if self._ear is not None:
+                self._judge_later(self._at_pause, self._ear, revision)
+            case SpeechResumed(frames, pause) if self._ear is not None:
+                self._drop_unheard()
+                self._ear.push(frames)
+                self._pauses = self._pauses.after(pause)
+            case Utterance(_, pause, _) if self._ear is not None:
+                self._outbox.emit(UserStopped(pause))
+                if self._ear.is_over_agent:
+                    self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
+                else:
+                    self._mouth.answer(self._ear, self._clock() - pause)
+
+    def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
+        self._begun = 0
+        self._on_speech()
+        self._outbox.emit(UserStarted())
+        ear, reply = self._ear, self._mouth.reply
+        if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
+            ear = Ear(self._listen, self._mouth.mind)
+            ear.is_over_agent = self._player.is_speaking
+            self._ear = ear
+        else:
+            self._drop_unheard()  # not answered yet: the turn goes on
+        ear.push(frames)
+
+    async def _at_pause(self, ear: Ear, revision: int) -> None:
+        """Judge how complete the turn sounds, and begin an answer unheard."""
+        if ear.is_over_agent and self._player.is_speaking:
+            kind = await self._kind(ear)
+            if kind is Kind.STOP:
+                self._take_floor(ear, keeps_quiet=True)
+            else:
+                self._act(self._overlap.judge(kind))
+            return
+        if self._begun < self._policy.speculations and self._mouth.reply is None:
+            self._begun += 1
+            self._mouth.begin(ear)
+        if self._turn_end is not None:
+            self._detector.judge(revision, await self._judge.call(self._turn_end.chance, ear.tail))
+
+    # --- over the agent ---------------------------------------------------------------------------
+
+    async def _at_overlap_end(self, ear: Ear, ended_at: Seconds) -> None:
+        """What was said over the agent has ended: an answer to it, or none needed."""
+        kind = await self._kind(ear)
+        if kind is Kind.STOP:
+            self._take_floor(ear, keeps_quiet=True)
+        elif kind is Kind.DISTRESS and not (await ear.heard()).transcript:
+            self._take_floor(ear, keeps_quiet=True)
+            self._mouth.say_line("hurt")
+        elif kind in (Kind.WORDS, Kind.DISTRESS):
+            self._take_floor(ear)
+            self._mouth.answer(ear, ended_at)
+        else:
+            if self._mouth.reply is not None and self._mouth.reply.ear is ear:
+                self._mouth.drop()
+            self._ear = None
+            self._player.resume()
+
+    async def _kind(self, ear: Ear) -> Kind:
+        heard = await ear.heard()
+        spoken = ear.frames * FRAME_SECONDS - self._policy.pre_roll
+        return kind_of(
+            heard.transcript, spoken, own=self._player.words, event=heard.cues.events.label
+        )
+
+    def _act(self, acts: Iterable[Act]) -> None:
+        for act in acts:
+            match act:
+                case Act.DUCK:
+                    self._player.duck(self._policy.duck_decibels)
+                case Act.PAUSE:
+                    self._player.pause()
+                    if self._ear is not None and self._judging is None:
+                        self._judge_later(self._at_pause, self._ear, 0)
+                case Act.RESUME:
+                    self._player.resume()
+                case Act.INTERRUPT:
+                    self._take_floor(self._ear)
+
+    def _take_floor(self, ear: Ear | None, *, keeps_quiet: bool = False) -> None:
+        """The agent stops for whoever spoke over it."""
+        self._mouth.stop()
+        if ear is not None:
+            ear.is_over_agent = False
+        if keeps_quiet:
+            self._ear = None
+            self._detector.reset()
+
+    # --- plumbing ---------------------------------------------------------------------------------
+
+    def _drop_unheard(self) -> None:
+        self._mouth.drop_unheard()
+        if self._judging is not None:
+            self._judging.cancel()
+
+    def _judge_later(self, judge: Callable[..., Awaitable[None]], *args: Any) -> None:
+        if self._judging is not None:
+            self._judging.cancel()
+        self._judging = self._spawn(self._judged(judge, *args), "judge")
+        self._judging.add_done_callback(self._forget_judging)
+
+    async def _judged(self, judge: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            await judge(*args)
+        except EChatError as error:
+            self._outbox.emit(Failed(error))
+
+    def _forget_judging(self, task: asyncio.Task[None]) -> None:
+        if self._judging is task:
+            self._judging = None
+
+    def _look(self) -> None:
+        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
+        if self._mouth.is_heard:
+            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
+        elif is_open:
+            self._outbox.go(State.HEARING)
+        elif self._mouth.reply is not None:
+            self._outbox.go(State.THINKING)
+        else:
+            self._outbox.go(State.LISTENING)
