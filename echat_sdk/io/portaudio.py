@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soxr
 
 from echat_sdk.audio import (
-    FRAME_LEN,
     FRAME_SECONDS,
     SAMPLE_RATE,
     AudioFrame,
@@ -28,6 +26,7 @@ from echat_sdk.audio import (
     Waveform,
 )
 from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.framing import Framer
 
 _SILENT: Seconds = 3.0  # without a call for so long, a device is lost; a busy machine calls late
 _RATES: tuple[Hertz, ...] = (SAMPLE_RATE, 48_000, 44_100, 32_000)  # to hear with, best first
@@ -91,7 +90,6 @@ class DevicePair:
         self._has_room = has_room
         self._lock = threading.Lock()
         self._pieces: deque[Waveform] = deque()  # bounded: `play` waits for room
-        self._rest = np.zeros(0, np.int16)
         self.waiting = 0  # samples of speech that the device has not taken
         self._called_at = [time.monotonic()] * 2  # the microphone's last call, and the speaker's
         self._audio = _portaudio()
@@ -100,10 +98,7 @@ class DevicePair:
             heard = _find(self._audio, known, microphone, is_input=True)
             said = _find(self._audio, known, speaker, is_input=False)
             self._input, rate = self._stream(heard, _RATES, is_input=True)
-            self._resampler = (
-                None if rate == SAMPLE_RATE
-                else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="int16")
-            )  # fmt: skip
+            self._framer = Framer(rate)
             self._output, self.output_rate = self._stream(said, _OUT_RATES, is_input=False)
             self.output_latency: Seconds = float(self._output.get_output_latency())
             self._input.start_stream()
@@ -166,14 +161,8 @@ class DevicePair:
 
     def _listens(self, data: bytes, count: int, times: Any, status: int) -> tuple[None, int]:
         self._called_at[0] = time.monotonic()
-        samples = np.frombuffer(data, np.int16)
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples)
-        samples = np.concatenate((self._rest, samples))
-        whole = len(samples) // FRAME_LEN * FRAME_LEN
-        self._rest = samples[whole:].copy()
-        for start in range(0, whole, FRAME_LEN):
-            self._hears(AudioFrame(samples[start : start + FRAME_LEN].copy()))
+        for frame in self._framer.push(np.frombuffer(data, np.int16)):
+            self._hears(frame)
         return None, 0  # paContinue
 
     def _speaks(self, data: None, count: int, times: Any, status: int) -> tuple[bytes, int]:

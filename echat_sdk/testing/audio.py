@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
 from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.callback import CallbackAudio
 from echat_sdk.io.timed import TimedAudio
 
 
@@ -56,3 +57,27 @@ class ScriptedVAD:
 
     def reset(self) -> None:
         """Nothing is carried."""
+
+
+def loopback(rate: Hertz = 24_000, latency: Seconds = 0.04) -> tuple[CallbackAudio, CallbackAudio]:
+    """Two ends of a line: what one plays, the other hears, and silence where it plays nothing.
+
+    What was given when an end is flushed is on its way, and is heard all the same.
+
+    Args:
+        rate: Samples a second on the line.
+        latency: Of the line.
+    """
+    ends: list[CallbackAudio] = []
+
+    def end(other: int) -> CallbackAudio:
+        return CallbackAudio(
+            lambda samples: ends[other].hear(samples),
+            input_rate=rate,
+            output_rate=rate,
+            latency=latency,
+            fills_gaps=True,
+        )
+
+    ends += end(1), end(0)
+    return ends[0], ends[1]
