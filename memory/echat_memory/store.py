@@ -11,12 +11,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import recall, remembering, sqlite
+from echat_memory import pauses, recall, remembering, sqlite
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
 
 RECENT_TURNS = 6
@@ -110,6 +111,26 @@ class SQLMemory:
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=True) as connection:
             return str(remembering.remember(connection, who, turn, turn_id=turn_id, now=now))
+
+    def pauses(self, user: str) -> PauseProfile:
+        """How a user pauses within a turn; see `Memory.pauses`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who = pseudonym(self._key, user)
+        with self._open(write=False) as connection:
+            return pauses.read(connection, who)
+
+    def keep_pauses(self, user: str, profile: PauseProfile) -> None:
+        """Make it durable how a user pauses, if the store knows the user; see `Memory.keep_pauses`.
+
+        Raises:
+            StoreError: the store cannot be written; what was kept before stays.
+        """
+        who = pseudonym(self._key, user)
+        with self._open(write=True) as connection:
+            pauses.write(connection, who, profile)
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
