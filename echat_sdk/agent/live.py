@@ -28,6 +28,7 @@ from echat_sdk.agent.events import (
 from echat_sdk.agent.lines import is_farewell
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
+from echat_sdk.agent.patience import Patience
 from echat_sdk.agent.reply import Means, Reply
 from echat_sdk.agent.watch import Watch
 from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
@@ -35,7 +36,6 @@ from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import AudioDeviceError, EChatError
 from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
-from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import LangChoice, ThinkStyle
@@ -49,7 +49,7 @@ from echat_sdk.turn_detector import (
     TurnEvent,
     Utterance,
 )
-from echat_sdk.turn_policy import TurnPolicy, patience_for
+from echat_sdk.turn_policy import TurnPolicy
 
 
 class Live:
@@ -119,7 +119,7 @@ class Live:
         )
         self._ear: Ear | None = None
         self._judging: asyncio.Task[None] | None = None
-        self._pauses = PauseProfile()
+        self._patience = Patience(memory, store, user, self._detector, self._outbox.emit)
         self._begun = 0  # answers begun unheard in this turn
         self._ended = asyncio.Event()
 
@@ -142,6 +142,7 @@ class Live:
                     self._spawn(self._listen(), "ears"),
                     self._spawn(self._speak(), "mouth"),
                     self._spawn(self._watch.run(), "watch"),
+                    self._spawn(self._patience.load(), "patience"),
                 ]
                 self._outbox.emit(StateChanged(self.state))
                 self._mouth.greet(greeting)
@@ -152,6 +153,7 @@ class Live:
                 if self._judging is not None:
                     self._judging.cancel()
         finally:
+            self._patience.close()
             self._outbox.end()
             self._mouth.close()
             self._judge.abandon()
@@ -165,6 +167,7 @@ class Live:
         """Take a typed turn, as if it had been spoken."""
         self.interrupt()
         self._detector.reset()
+        self._patience.begin(None)
         read, lang = self._model.read, self._lang
         self._ear = Ear(lambda: read(text, cues or Cues(), lang=lang), self._mouth.mind)
         self._mouth.answer(self._ear, self._clock())
@@ -177,6 +180,7 @@ class Live:
         """Stop listening, or listen again; a turn that was open is forgotten."""
         self._is_muted = is_muted
         self._detector.reset()
+        self._patience.begin(None)
         self._vad.reset()
         reply = self._mouth.reply
         if reply is None or not reply.is_released:
@@ -223,9 +227,11 @@ class Live:
             case SpeechResumed(frames, pause) if self._ear is not None:
                 self._drop_unheard()
                 self._ear.push(frames)
-                self._pauses = self._pauses.after(pause)
+                if not self._player.is_speaking:
+                    self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None:
                 self._outbox.emit(UserStopped(pause))
+                self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
                 else:
@@ -240,8 +246,11 @@ class Live:
             ear = Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
             ear.is_over_agent = self._player.is_speaking
             self._ear = ear
+            self._patience.begin(ear)
         else:
             self._drop_unheard()  # not answered yet: the turn goes on
+            if not self._player.is_speaking:
+                self._patience.went_on(self._clock() - self._policy.start)
         ear.push(frames)
 
     async def _at_pause(self, ear: Ear, revision: int) -> None:
@@ -308,8 +317,7 @@ class Live:
         self._forget_ear(reply)
         heard = reply.heard
         if heard is not None:
-            learnt = self._pauses.patience(self._policy)
-            self._detector.patience = max(patience_for(heard.cues), learnt)
+            self._patience.over(heard.cues)
             if is_farewell(heard.transcript):
                 self._ended.set()
 

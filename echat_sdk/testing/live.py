@@ -80,8 +80,9 @@ def opened(
     memory: Memory | None = None,
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
+    user: str = "ada",
 ) -> Iterator[Live]:
-    """A conversation with `ada`, in English, on the running event loop; it is yours to run."""
+    """A conversation in English, on the running event loop; it is yours to run."""
     store = Worker("echat-memory")
     try:
         yield Live(
@@ -91,7 +92,7 @@ def opened(
             vad=ScriptedVAD(),
             turn_end=turn_end,
             policy=policy,
-            user="ada",
+            user=user,
             key="k",
             think="tag",
             lang="en",
@@ -113,6 +114,7 @@ def converse(
     at: Seconds = 0.0,
     on_event: Callable[[Event], None] | None = None,
     within: Seconds = 3600.0,
+    user: str = "ada",
 ) -> Conversation[M]:
     """Run a conversation to its end, on virtual time.
 
@@ -127,6 +129,7 @@ def converse(
         at: When it does so.
         on_event: Takes the events, which are kept in the outcome if None.
         within: How long it may take.
+        user: Who speaks.
 
     Raises:
         TimeoutError: it took longer.
@@ -136,7 +139,9 @@ def converse(
 
     async def main() -> None:
         now = asyncio.get_running_loop().time
-        with opened(model, audio, memory=memory, policy=policy, turn_end=turn_end) as live:
+        with opened(
+            model, audio, memory=memory, policy=policy, turn_end=turn_end, user=user
+        ) as live:
             take = on_event or (lambda event: outcome.events.append((now(), event)))
 
             async def read() -> None:
@@ -154,5 +159,5 @@ def converse(
             outcome.seconds = now()
 
     virtual_time.run(main())
-    outcome.turns = memory.recall("ada").turns
+    outcome.turns = memory.recall(user).turns
     return outcome
