@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from echat_memory import SQLMemory
+from echat_memory import SQLMemory, sqlite
 from echat_memory.schema import PERSONAL, Base
+from echat_memory.store import BUSY_TIMEOUT
 from echat_sdk.cues import Age, Cue, Cues, Emotion, Gender, ReplyEmotion, Style, VocalEvent
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.pause_profile import LONGEST, MOST, PauseProfile
@@ -429,6 +430,43 @@ def test_a_store_locked_by_another_process_is_told(store: Path) -> None:
             assert len(memory.recall("ada").turns) == 1  # reading does not wait for a writer
         memory.remember("ada", Turn("after"))
         assert [turn.transcript for turn in memory.recall("ada").turns] == ["before", "after"]
+
+
+def test_who_waited_in_vain_for_the_lock_waits_a_moment_only_until_time_has_passed(
+    store: Path,
+) -> None:
+    now, timeout = [0.0], 0.3
+
+    def write() -> tuple[bool, int]:
+        """Whether it was written, and for how many milliseconds it might have waited."""
+        try:
+            with lock.transaction():
+                pass
+            wrote = True
+        except sqlite3.OperationalError:
+            wrote = False
+        waits: int = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+        connection.rollback()
+        return wrote, waits
+
+    with (
+        closing(sqlite.connect(store, busy_timeout=5)) as connection,
+        closing(sqlite3.connect(store, isolation_level=None)) as other,
+    ):
+        lock = sqlite.WriteLock(connection, timeout, clock=lambda: now[0])
+        assert write() == (True, 300)
+        other.execute("BEGIN IMMEDIATE")
+        assert [write() for _ in range(3)] == [(False, 300), (False, 200), (False, 200)]
+        now[0] += timeout
+        assert write() == (False, 300)
+        other.execute("ROLLBACK")
+        assert write() == (True, 200)
+        assert write() == (True, 300)
+
+
+def test_what_a_conversation_leaves_to_be_written_is_waited_for_less_than_three_seconds() -> None:
+    """The open turn or the whole one, and the pauses twice."""
+    assert BUSY_TIMEOUT + 3 * sqlite.AGAIN < 3
 
 
 def test_a_fault_half_way_keeps_nothing_of_the_turn(memory: SQLMemory) -> None:
