@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
+from echat_sdk.audio import Seconds
 from echat_sdk.errors import EChatError
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _END: Any = object()
+_LOOK: Seconds = 0.005
 
 
 class Worker:
@@ -64,9 +67,29 @@ class Worker:
             if isinstance(iterator, Generator) and not self._is_abandoned:
                 self.submit(iterator.close)
 
-    def close(self) -> None:
-        """Finish what is running and what waits, and end the thread."""
-        self._executor.shutdown()
+    def close(self, within: Seconds | None = None) -> None:
+        """Finish what is running and what waits, and end the thread. Blocks until then.
+
+        Args:
+            within: How long is waited at most; then the thread is abandoned.
+        """
+        self._executor.shutdown(wait=False)
+        if not self._executor.ended(within):
+            self._leave_behind()
+
+    async def closed(self, within: Seconds) -> None:
+        """As `close`, without holding up the event loop."""
+        self._executor.shutdown(wait=False)
+        deadline = time.monotonic() + within  # of the thread, which knows no virtual time
+        while not self._executor.ended(0):
+            if time.monotonic() > deadline:
+                self._leave_behind()
+                return
+            await asyncio.sleep(_LOOK)
+
+    def _leave_behind(self) -> None:
+        log.error("the worker %s hangs and is left behind", self._executor.name)
+        self.abandon()
 
     def abandon(self) -> None:
         """Leave the thread to itself: what hangs in it can hold up neither us nor our end."""
@@ -104,6 +127,16 @@ class _OneThread(Executor):
                 self._work.put(None)
         if wait:
             self._thread.join()
+
+    @property
+    def name(self) -> str:
+        """Of the thread."""
+        return self._thread.name
+
+    def ended(self, within: Seconds | None) -> bool:
+        """Wait for the thread's end, at most so long; whether it came."""
+        self._thread.join(within)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

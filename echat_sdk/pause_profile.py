@@ -19,7 +19,9 @@ USUAL: Seconds = 0.5
 LONGEST: Seconds = 3.0
 """A longer pause counts as this: who fetched a cup of tea did not look for a word."""
 
-_MEMORY = 40  # pauses; older ones fade
+MOST = 40
+"""Pauses that a profile is made of; older ones fade."""
+
 _PRIOR = 6  # pauses that the usual one weighs as much as
 
 
@@ -28,17 +30,18 @@ class PauseProfile(BaseModel):
 
     Attributes:
         mean: Of the pauses that were heard; without meaning where `count` is 0.
-        count: How many they weigh as much as, up to 40: a later one then moves the mean by a 40th.
+        count: How many they weigh as much as, up to `MOST`: a later one then moves the mean by a
+            40th.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mean: Annotated[Seconds, Field(ge=0, le=LONGEST)] = USUAL
-    count: Annotated[int, Field(ge=0, le=_MEMORY)] = 0
+    count: Annotated[int, Field(ge=0, le=MOST)] = 0
 
     def after(self, pause: Seconds) -> PauseProfile:
         """The profile once the speaker went on after a pause."""
-        count = min(self.count + 1, _MEMORY)
+        count = min(self.count + 1, MOST)
         known = min(max(pause, 0.0), LONGEST)
         mean = self.mean + (known - self.mean) / count
         return PauseProfile(mean=min(max(mean, 0.0), LONGEST), count=count)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
     from echat_sdk.cues import Cues, ReplyEmotion
+    from echat_sdk.pause_profile import PauseProfile
     from echat_sdk.tools import Tool, ToolCall
     from echat_sdk.turn import (
         Delta,
@@ -225,6 +226,31 @@ class Memory(Protocol):
 
         Raises:
             StoreError: the store cannot be written; nothing was kept.
+        """
+        ...
+
+    def pauses(self, user: str) -> PauseProfile:
+        """How this user pauses within a turn; of a user never met what is usual.
+
+        Args:
+            user: The host's own id of the user.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def keep_pauses(self, user: str, profile: PauseProfile) -> None:
+        """Make it durable how this user pauses, in the place of what was kept before.
+
+        It is kept beside turns, never alone: of a user of whom no turn is kept, nothing is.
+
+        Args:
+            user: The host's own id of the user.
+            profile: What is kept.
+
+        Raises:
+            StoreError: the store cannot be written; what was kept before stays.
         """
         ...
 

@@ -33,6 +33,8 @@ from echat_sdk.turn import (
 )
 from echat_sdk.turn_policy import TurnPolicy
 
+_CLOSING: Seconds = 2.5
+
 
 class Agent:
     """One user's conversation with a model and a memory.
@@ -135,7 +137,9 @@ class Agent:
                 self._live.end()
                 await self._group.__aexit__(None, None, None)
         finally:
-            self.close()
+            self._tools.close()
+            await self._mind.closed(_CLOSING)
+            await self._store.closed(_CLOSING)
 
     # --- live -------------------------------------------------------------------------------------
 
@@ -180,10 +184,13 @@ class Agent:
     # --- one utterance at a time ------------------------------------------------------------------
 
     def close(self) -> None:
-        """Finish what is being kept and end the agent's threads. Model and memory stay open."""
+        """Finish what is being kept and end the agent's threads. Model and memory stay open.
+
+        What hangs in one of them is left behind after a moment, so that this always ends.
+        """
         self._tools.close()
-        self._mind.close()
-        self._store.close()
+        self._mind.close(within=_CLOSING)
+        self._store.close(within=_CLOSING)
 
     async def answer(self, utterance: Waveform) -> Answer:
         """Answer one recorded utterance (int16 mono, 16 kHz) and remember the exchange."""

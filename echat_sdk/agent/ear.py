@@ -32,6 +32,7 @@ class Ear:
     Attributes:
         frames: How many were pushed.
         is_over_agent: Whether it began while the agent spoke, and nobody knows yet what it is.
+        is_typed: Whether its words were given, so that no sound belongs to it.
         turn_id: The store's id of the turn, where it was kept already and then went on.
     """
 
@@ -44,6 +45,7 @@ class Ear:
         self._error: Exception | None = None
         self.frames = 0
         self.is_over_agent = False
+        self.is_typed = False
         self.turn_id = ""
 
     @property

@@ -10,13 +10,13 @@ from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Failed, State, UserStarted, UserStopped
 from echat_sdk.agent.mouth import Mouth, Spawn
 from echat_sdk.agent.outbox import Outbox
+from echat_sdk.agent.patience import Patience
 from echat_sdk.agent.reply import Reply
 from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues
 from echat_sdk.errors import EChatError
 from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
-from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, Hearing, TurnEnd
 from echat_sdk.turn_detector import (
@@ -29,7 +29,6 @@ from echat_sdk.turn_detector import (
     TurnEvent,
     Utterance,
 )
-from echat_sdk.turn_policy import TurnPolicy, patience_for
 
 
 class Listener:
@@ -43,9 +42,10 @@ class Listener:
         mouth: The agent's side.
         player: Says aloud.
         outbox: Takes events.
+        detector: Tells who has the floor.
+        patience: How long is waited for this speaker.
         vad: Tells speech.
         turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
-        policy: How patient it is.
         spawn: Starts a task of this name in the conversation's group.
         clock: Seconds, rising.
         on_speech: Told when somebody begins to speak.
@@ -57,10 +57,11 @@ class Listener:
         mouth: Mouth,
         player: Player,
         outbox: Outbox,
+        detector: TurnDetector,
+        patience: Patience,
         *,
         vad: VAD,
         turn_end: TurnEnd | None,
-        policy: TurnPolicy,
         spawn: Spawn,
         clock: Callable[[], Seconds],
         on_speech: Callable[[], None],
@@ -71,15 +72,15 @@ class Listener:
         self._outbox = outbox
         self._vad = vad
         self._turn_end = turn_end
-        self._policy = policy
+        self._policy = detector.policy
         self._spawn = spawn
         self._clock = clock
         self._on_speech = on_speech
-        self._detector = TurnDetector(policy)
-        self._overlap = OverlapJudge(policy)
+        self._detector = detector
+        self._patience = patience
+        self._overlap = OverlapJudge(detector.policy)
         self._judge = Worker("echat-turn-end")
         self._judging: asyncio.Task[None] | None = None
-        self._pauses = PauseProfile()
         self._begun = 0  # answers begun unheard in this turn
         self._is_muted = False
         self._ear: Ear | None = None
@@ -115,13 +116,21 @@ class Listener:
     def tell(self, hearing: Callable[[], Hearing]) -> None:
         """Take a typed turn, as if it had been spoken."""
         self._detector.reset()
+        self._patience.begin(None)
         self._ear = Ear(hearing, self._mouth.mind)
+        self._ear.is_typed = True
         self._mouth.answer(self._ear, self._clock())
+
+    def interrupted(self) -> None:
+        """What was being answered is not answered any more; who speaks now begins a new turn."""
+        if self._detector.floor is Floor.QUIET:
+            self._ear = None
 
     def mute(self, is_muted: bool) -> None:
         """Stop listening, or listen again; a turn that was open is forgotten."""
         self._is_muted = is_muted
         self._detector.reset()
+        self._patience.begin(None)
         self._vad.reset()
         reply = self._mouth.reply
         if reply is None or not reply.is_released:
@@ -132,8 +141,7 @@ class Listener:
         """An answer has ended; how its turn sounded is learnt from."""
         self.forget(reply)
         if cues is not None:
-            learnt = self._pauses.patience(self._policy)
-            self._detector.patience = max(patience_for(cues), learnt)
+            self._patience.over(cues)
 
     def forget(self, reply: Reply) -> None:
         """The turn of an answer is over."""
@@ -159,9 +167,11 @@ class Listener:
             case SpeechResumed(frames, pause) if self._ear is not None:
                 self._drop_unheard()
                 self._ear.push(frames)
-                self._pauses = self._pauses.after(pause)
+                if not self._player.is_speaking:
+                    self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None:
                 self._outbox.emit(UserStopped(pause))
+                self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
                 else:
@@ -172,12 +182,18 @@ class Listener:
         self._on_speech()
         self._outbox.emit(UserStarted())
         ear, reply = self._ear, self._mouth.reply
+        if ear is not None and ear.is_typed and not self._mouth.is_heard:
+            self._mouth.drop()  # what was typed is kept; it has no sound to go on with
+            ear = None
         if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
             ear = Ear(self._listen, self._mouth.mind)
             ear.is_over_agent = self._player.is_speaking
             self._ear = ear
+            self._patience.begin(ear)
         else:
             self._drop_unheard()  # not answered yet: the turn goes on
+            if not self._player.is_speaking:
+                self._patience.went_on(self._clock() - self._policy.start)
         ear.push(frames)
 
     async def _at_pause(self, ear: Ear, revision: int) -> None:

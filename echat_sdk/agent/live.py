@@ -17,10 +17,12 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from echat_sdk.agent.events import Event, Failed, State, StateChanged
+from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.lines import is_farewell
 from echat_sdk.agent.listener import Listener
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
+from echat_sdk.agent.patience import Patience
 from echat_sdk.agent.reply import Means, Reply
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.agent.watch import Watch
@@ -30,6 +32,7 @@ from echat_sdk.errors import AudioDeviceError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import LangChoice, ThinkStyle
+from echat_sdk.turn_detector import TurnDetector
 from echat_sdk.turn_policy import TurnPolicy
 
 
@@ -75,6 +78,9 @@ class Live:
         self._group = asyncio.TaskGroup()
         self._ended = asyncio.Event()
         clock = asyncio.get_running_loop().time
+        detector = TurnDetector(policy)
+        self._patience = Patience(memory, store, user, detector, self._outbox.emit)
+        self._keeper = Keeper(memory, store, user)
         means = Means(
             model=model,
             memory=memory,
@@ -84,6 +90,7 @@ class Live:
             think=think,
             speak=True,
             tools=tools or ToolUse(),
+            keeper=self._keeper,
             clock=clock,
             emit=self._outbox.emit,
         )
@@ -101,9 +108,10 @@ class Live:
             self._mouth,
             self._player,
             self._outbox,
+            detector,
+            self._patience,
             vad=vad,
             turn_end=turn_end,
-            policy=policy,
             spawn=self._spawn,
             clock=clock,
             on_speech=lambda: self._watch.user_spoke(),
@@ -134,6 +142,7 @@ class Live:
                     self._spawn(self._hear(), "ears"),
                     self._spawn(self._speak(), "mouth"),
                     self._spawn(self._watch.run(), "watch"),
+                    self._spawn(self._patience.load(), "patience"),
                 ]
                 self._outbox.emit(StateChanged(self.state))
                 self._mouth.greet(greeting)
@@ -143,6 +152,8 @@ class Live:
                     task.cancel()
                 self._listener.stop()
         finally:
+            self._keeper.close()
+            self._patience.close()
             self._outbox.end()
             self._mouth.close()
             self._listener.stop()
@@ -160,6 +171,7 @@ class Live:
     def interrupt(self) -> None:
         """Stop what is being said or thought, at once; what was heard of it is kept."""
         self._mouth.stop()
+        self._listener.interrupted()
 
     def mute(self, is_muted: bool = True) -> None:
         """Stop listening, or listen again; a turn that was open is forgotten."""

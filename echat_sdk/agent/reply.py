@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
-from echat_sdk.agent.exchange import Answer, Exchange
+from echat_sdk.agent.exchange import Exchange
+from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
@@ -45,6 +46,7 @@ class Means:
         think: Form of the thought.
         speak: Whether answers are spoken.
         tools: What plugins offer.
+        keeper: Completes turns in the memory.
         clock: Seconds, rising.
         emit: Takes events.
     """
@@ -57,6 +59,7 @@ class Means:
     think: ThinkStyle
     speak: bool
     tools: ToolUse
+    keeper: Keeper
     clock: Callable[[], Seconds]
     emit: Callable[[Event], None]
 
@@ -223,12 +226,8 @@ class Reply:
         if status is not TurnStatus.COMPLETE and means.speak:
             exchange.said(means.player.heard if self.is_heard else "")
         answer = exchange.answer(status)
-        self._store.submit(_remember, means, answer)
+        means.keeper.keep(answer)
         means.emit(TurnFinished(answer))
-
-
-def _remember(means: Means, answer: Answer) -> None:
-    means.memory.remember(means.user, answer.turn, turn_id=answer.turn_id)
 
 
 def _translated(errors: BaseExceptionGroup[BaseException]) -> EChatError:

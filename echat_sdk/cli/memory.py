@@ -19,6 +19,7 @@ from echat_sdk.cues import Cue
 
 if TYPE_CHECKING:
     from echat_memory import SQLMemory, StoredTurn
+    from echat_sdk.pause_profile import PauseProfile
 
 app = typer.Typer(help="See and erase what is kept of a user.", no_args_is_help=True)
 
@@ -34,7 +35,7 @@ def show(
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last turns with a user, the facts they told and how they have sounded.
+    """Show the last turns with a user, the facts they told, how they sounded and how they pause.
 
     Example: [bold]echat memory show ada --limit 5[/]
     """
@@ -42,6 +43,7 @@ def show(
         turns = memory.show(user, limit)
         facts = memory.facts(user)
         mood = memory.recall(user).mood
+        pauses = memory.pauses(user)
     if not turns:
         typer.echo("echat: no user with this id is known here", err=True)
         raise typer.Exit(2)
@@ -51,6 +53,7 @@ def show(
             "turns": [_as_json(turn) for turn in turns],
             "facts": list(facts),
             "mood": mood,
+            "pauses": {"mean": pauses.mean, "count": pauses.count} if pauses.count else None,
         }
         account.write_json(found)
         return
@@ -62,6 +65,8 @@ def show(
             console.print(Text(f"  {printable(fact)}"))
     if mood:
         console.print(Text.assemble(("\nmood\n", "bold"), f"  {mood}"))
+    if pauses.count:
+        console.print(Text.assemble(("\npauses\n", "bold"), f"  {_in_words(pauses)}"))
 
 
 @app.command()
@@ -123,6 +128,14 @@ def _sounded(emotion: Cue) -> Text:
     if not emotion.is_known:
         return Text("unknown", style="dim")
     return Text(f"{printable(emotion.label)} {emotion.confidence:.0%}")
+
+
+def _in_words(pauses: PauseProfile) -> str:
+    from echat_sdk.pause_profile import MOST
+
+    count = f"{MOST} or more" if pauses.count == MOST else f"{pauses.count}"
+    ending = "" if pauses.count == 1 else "s"
+    return f"pauses about {pauses.mean:.1f} s within a turn, learnt from {count} pause{ending}"
 
 
 def _as_json(stored: StoredTurn) -> dict[str, Any]:

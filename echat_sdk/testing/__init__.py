@@ -13,6 +13,7 @@ import numpy as np
 from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Hertz, Seconds
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import (
     Delta,
@@ -181,6 +182,7 @@ class RAMMemory:
     def __init__(self, *, fails: Callable[[], None] = lambda: None) -> None:
         self._fails = fails
         self._turns: dict[str, dict[str, Turn]] = {}
+        self._pauses: dict[str, PauseProfile] = {}
         self._last_id = 0
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
@@ -198,6 +200,16 @@ class RAMMemory:
             turn_id = f"ram-{self._last_id}"
         turns[turn_id] = turn
         return turn_id
+
+    def pauses(self, user: str) -> PauseProfile:
+        """How this user pauses."""
+        return self._pauses.get(user, PauseProfile())
+
+    def keep_pauses(self, user: str, profile: PauseProfile) -> None:
+        """Keep how a known user pauses."""
+        self._fails()
+        if user in self._turns:
+            self._pauses[user] = profile
 
     def close(self) -> None:
         """Nothing to release."""

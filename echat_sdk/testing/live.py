@@ -82,8 +82,9 @@ def opened(
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
     plugins: Sequence[Plugin] = (),
+    user: str = "ada",
 ) -> Iterator[Live]:
-    """A conversation with `ada`, in English, on the running event loop; it is yours to run."""
+    """A conversation in English, on the running event loop; it is yours to run."""
     store, tools = Worker("echat-memory"), ToolUse.of(plugins, model)
     try:
         yield Live(
@@ -93,7 +94,7 @@ def opened(
             vad=ScriptedVAD(),
             turn_end=turn_end,
             policy=policy,
-            user="ada",
+            user=user,
             key="k",
             think="tag",
             lang="en",
@@ -118,6 +119,7 @@ def converse(
     at: Seconds = 0.0,
     on_event: Callable[[Event], None] | None = None,
     within: Seconds = 3600.0,
+    user: str = "ada",
 ) -> Conversation[M]:
     """Run a conversation to its end, on virtual time.
 
@@ -133,6 +135,7 @@ def converse(
         at: When it does so.
         on_event: Takes the events, which are kept in the outcome if None.
         within: How long it may take.
+        user: Who speaks.
 
     Raises:
         TimeoutError: it took longer.
@@ -143,7 +146,13 @@ def converse(
     async def main() -> None:
         now = asyncio.get_running_loop().time
         with opened(
-            model, audio, memory=memory, policy=policy, turn_end=turn_end, plugins=plugins
+            model,
+            audio,
+            memory=memory,
+            policy=policy,
+            turn_end=turn_end,
+            plugins=plugins,
+            user=user,
         ) as live:
             take = on_event or (lambda event: outcome.events.append((now(), event)))
 
@@ -162,5 +171,5 @@ def converse(
             outcome.seconds = now()
 
     virtual_time.run(main())
-    outcome.turns = memory.recall("ada").turns
+    outcome.turns = memory.recall(user).turns
     return outcome

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"
+HEAD = "0002"
 """The migration that makes exactly these tables. Known here so that opening a store that is up to
 date does not import alembic; a test holds it equal to the newest file in `migrations/versions`."""
 
@@ -163,6 +163,21 @@ class FactRow(Base):
     superseded_by: Mapped[int | None] = mapped_column(ForeignKey("facts.id"), index=True)
 
 
-PERSONAL: tuple[type[Base], ...] = (FactRow, CueRow, EmotionRow, TurnRow, SessionRow)
+class PauseRow(Base):
+    """How a user pauses within a turn: `echat_sdk.pause_profile.PauseProfile`, its mean in seconds.
+
+    No past is kept: a newer profile takes the older one's place.
+    """
+
+    __tablename__ = "pause_profiles"
+
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id"), primary_key=True, autoincrement=False
+    )
+    mean: Mapped[float]
+    count: Mapped[int]
+
+
+PERSONAL: tuple[type[Base], ...] = (FactRow, CueRow, EmotionRow, TurnRow, SessionRow, PauseRow)
 """Every table with a user's rows, children before parents: what erasing a user empties, before the
 row in `users` itself. A test fails when a table with `user_id` is not here."""

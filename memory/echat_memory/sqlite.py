@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -24,6 +26,13 @@ PRAGMAS = (
     "synchronous = FULL",  # a commit that returned survives a power cut
     "secure_delete = ON",  # deleted rows are overwritten, not only unlinked
 )
+
+
+OPENING: Seconds = 5.0
+"""How long an older store waits for another process that migrates it; a copy of all comes first."""
+
+AGAIN: Seconds = 0.2
+"""How long is waited for the write lock once it has been waited for in vain."""
 
 
 def file_of(url: str | Path) -> Path:
@@ -117,6 +126,57 @@ def transaction(connection: Connection, *, write: bool) -> Iterator[None]:
         cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         cursor.close()
         yield
+
+
+class WriteLock:
+    """The lock of the file's one writer, and how long it is waited for.
+
+    Who has waited in vain waits no more than a moment until some time has passed: a few writes
+    behind each other must not take a few times as long, for a conversation ends behind them.
+
+    Args:
+        connection: To the file.
+        timeout: How long another process that writes is waited for.
+        clock: Seconds, rising.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        timeout: Seconds,
+        *,
+        clock: Callable[[], Seconds] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._clock = clock
+        self._waits: Seconds | None = None  # as the connection was told last
+        self._hurries_until = -math.inf
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A `transaction` that writes.
+
+        Raises:
+            sqlite3.OperationalError: the lock did not become free in time; nothing was written.
+        """
+        hurries = self._clock() < self._hurries_until
+        self._wait_for(min(AGAIN, self._timeout) if hurries else self._timeout)
+        try:
+            with transaction(self._connection, write=True):
+                self._hurries_until = -math.inf
+                yield
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                self._hurries_until = self._clock() + self._timeout
+            raise
+
+    def _wait_for(self, seconds: Seconds) -> None:
+        if seconds != self._waits:
+            with self._connection.begin():
+                milliseconds = round(seconds * 1000)
+                self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
+            self._waits = seconds
 
 
 @contextmanager

@@ -11,15 +11,20 @@ from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import recall, remembering, sqlite
+from echat_memory import pauses, recall, remembering, sqlite
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
 
 RECENT_TURNS = 6
+
+BUSY_TIMEOUT: Seconds = 2.0
+"""Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
+within as many."""
 
 _FIND_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who"))
 _COUNT_USERS = select(func.count()).select_from(UserRow)
@@ -54,7 +59,8 @@ class SQLMemory:
             user ids: back both up.
         turns: How many of the last turns `recall` gives.
         clock: Gives the present moment, with its zone.
-        busy_timeout: How long to wait for another process that is writing.
+        busy_timeout: How long a write waits for another process that is writing. Another right
+            after it, if that was in vain, waits a fifth of a second.
 
     Raises:
         ConfigError: the URL names no SQLite file.
@@ -68,7 +74,7 @@ class SQLMemory:
         *,
         turns: int = RECENT_TURNS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        busy_timeout: Seconds = 5.0,
+        busy_timeout: Seconds = BUSY_TIMEOUT,
     ) -> None:
         self._path = sqlite.file_of(url)
         self._turns = turns
@@ -77,7 +83,8 @@ class SQLMemory:
         key_file = self._path.with_name(self._path.name + ".key")
         sqlite.create_file(self._path)
         with sqlite.plain_errors(self._path):
-            self._connection = sqlite.connect(self._path, busy_timeout=busy_timeout)
+            self._connection = sqlite.connect(self._path, busy_timeout=sqlite.OPENING)
+            self._write_lock = sqlite.WriteLock(self._connection, busy_timeout)
             try:
                 with _os_errors(key_file):
                     migrate(self._connection, self._path)
@@ -110,6 +117,26 @@ class SQLMemory:
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=True) as connection:
             return str(remembering.remember(connection, who, turn, turn_id=turn_id, now=now))
+
+    def pauses(self, user: str) -> PauseProfile:
+        """How a user pauses within a turn; see `Memory.pauses`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who = pseudonym(self._key, user)
+        with self._open(write=False) as connection:
+            return pauses.read(connection, who)
+
+    def keep_pauses(self, user: str, profile: PauseProfile) -> None:
+        """Make it durable how a user pauses, if the store knows the user; see `Memory.keep_pauses`.
+
+        Raises:
+            StoreError: the store cannot be written; what was kept before stays.
+        """
+        who = pseudonym(self._key, user)
+        with self._open(write=True) as connection:
+            pauses.write(connection, who, profile)
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -185,7 +212,11 @@ class SQLMemory:
         with self._lock, sqlite.plain_errors(self._path):
             if self._connection.closed:
                 raise StoreError(f"the store {self._path} is closed; open it again")
-            with sqlite.transaction(self._connection, write=write):
+            with (
+                self._write_lock.transaction()
+                if write
+                else sqlite.transaction(self._connection, write=False)
+            ):
                 yield self._connection
 
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,21 +15,41 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from echat_memory import SQLMemory, sqlite
+from echat_memory import SQLMemory, remembering, sqlite
 from echat_memory.migrations import SCRIPTS, migrate
+from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import HEAD, Base
 from echat_sdk.errors import MigrationError
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Turn
 
-NEXT = """
+FIRST = "0001"
+AFTER = f"{int(HEAD) + 1:04}"
+NEXT = f"""
 from alembic import op
+import os, signal
 import sqlalchemy as sa
-revision = "0002"
-down_revision = "0001"
+revision = "{AFTER}"
+down_revision = "{HEAD}"
 def upgrade() -> None:
     op.add_column("users", sa.Column("locale", sa.String(8), nullable=True))
-    {fault}
+    {{fault}}
 """
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """A store of the first schema, with a turn of ada's."""
+    path = tmp_path / "first" / "echat.db"
+    key = path.with_name("echat.db.key")
+    sqlite.create_file(path)
+    create_key(key)
+    _migrate(path, SCRIPTS, FIRST)
+    with closing(sqlite.connect(path, busy_timeout=5)) as connection:
+        now, who = datetime(2026, 3, 2, tzinfo=UTC), pseudonym(read_key(key), "ada")
+        with sqlite.transaction(connection, write=True):
+            remembering.remember(connection, who, Turn("hello"), turn_id=None, now=now)
+    return path
 
 
 @pytest.fixture
@@ -35,13 +57,13 @@ def newer(tmp_path: Path) -> Path:
     """Migrations with one that this program does not have yet."""
     scripts = tmp_path / "migrations"
     shutil.copytree(SCRIPTS, scripts)
-    (scripts / "versions" / "0002_next.py").write_text(NEXT.format(fault=""))
+    (scripts / "versions" / "next.py").write_text(NEXT.format(fault=""))
     return scripts
 
 
-def _migrate(path: Path, scripts: Path) -> None:
+def _migrate(path: Path, scripts: Path, head: str = AFTER) -> None:
     with closing(sqlite.connect(path, busy_timeout=5)) as connection:
-        migrate(connection, path, scripts=scripts, head="0002")
+        migrate(connection, path, scripts=scripts, head=head)
 
 
 def _revision(path: Path) -> str:
@@ -60,9 +82,9 @@ def test_an_older_store_is_copied_and_then_migrated(store: Path, newer: Path) ->
     with closing(SQLMemory(store)) as memory:
         memory.remember("ada", Turn("hello"))
     _migrate(store, newer)
-    assert _revision(store) == "0002"
-    backup = store.with_name("echat.db.before-0001.bak")
-    assert _revision(backup) == "0001"
+    assert _revision(store) == AFTER
+    backup = store.with_name(f"echat.db.before-{HEAD}.bak")
+    assert _revision(backup) == HEAD
     assert backup.stat().st_mode & 0o777 == 0o600
     for path in (store, backup):
         with closing(sqlite3.connect(path)) as raw:
@@ -72,7 +94,9 @@ def test_an_older_store_is_copied_and_then_migrated(store: Path, newer: Path) ->
 def test_a_newer_store_is_refused_and_left_alone(store: Path, newer: Path) -> None:
     _migrate(store, newer)
     before = store.read_bytes()
-    with pytest.raises(MigrationError, match=r"schema 0002, this program knows up to 0001") as told:
+    with pytest.raises(
+        MigrationError, match=f"schema {AFTER}, this program knows up to {HEAD}"
+    ) as told:
         SQLMemory(store)
     assert "Update echat-sdk" in str(told.value)
     assert store.read_bytes() == before
@@ -84,7 +108,7 @@ def test_a_newer_store_is_refused_and_left_alone(store: Path, newer: Path) -> No
 def test_a_migration_that_fails_leaves_the_store_as_it_was(
     store: Path, newer: Path, fault: str
 ) -> None:
-    (newer / "versions" / "0002_next.py").write_text(NEXT.format(fault=fault))
+    (newer / "versions" / "next.py").write_text(NEXT.format(fault=fault))
     with closing(SQLMemory(store)) as memory:
         memory.remember("ada", Turn("hello"))
     if "statement" in fault:
@@ -93,9 +117,48 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     else:  # what is not foreseen is not dressed up, but the store is whole all the same
         with pytest.raises(Warning):
             _migrate(store, newer)
-    assert _revision(store) == "0001"
+    assert _revision(store) == HEAD
     with closing(SQLMemory(store)) as memory:
         assert len(memory.show("ada")) == 1
+
+
+def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(first: Path) -> None:
+    with closing(SQLMemory(first)) as memory:
+        assert [stored.turn.transcript for stored in memory.show("ada")] == ["hello"]
+        assert memory.pauses("ada") == PauseProfile()
+        memory.keep_pauses("ada", PauseProfile(mean=0.8, count=3))
+        assert memory.pauses("ada") == PauseProfile(mean=0.8, count=3)
+    assert _revision(first) == HEAD
+    assert _revision(sqlite.backup_of(first, FIRST)) == FIRST
+
+
+def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path) -> None:
+    with closing(SQLMemory(first)) as memory:
+        assert sqlite.backup_of(first, FIRST).exists()
+        memory.erase("ada")
+    assert not sqlite.backup_of(first, FIRST).exists()
+
+
+@pytest.mark.parametrize("dies", ["before", "after"])
+def test_a_process_that_is_killed_while_it_migrates_leaves_the_store_as_it_was(
+    first: Path, newer: Path, dies: str
+) -> None:
+    """In the last of two migrations, so that the first has been run but not kept."""
+    fault = "os.kill(os.getpid(), signal.SIGKILL)"
+    text = NEXT.format(fault=fault if dies == "after" else "")
+    if dies == "before":
+        text = text.replace("    op.add_column", f"    {fault}\n    op.add_column")
+    (newer / "versions" / "next.py").write_text(text)
+    child = multiprocessing.get_context("fork").Process(target=_migrate, args=(first, newer))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert _revision(first) == FIRST
+    with closing(sqlite3.connect(first)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with closing(SQLMemory(first)) as memory:
+        assert len(memory.show("ada")) == 1
+    assert _revision(first) == HEAD
 
 
 def _open_and_remember(path: Path, user: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from echat_memory import SQLMemory
 from echat_sdk.cues import Cue, Cues, Emotion
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Timings, Turn
 
 EVEN = {emotion.value: 1 / 8 for emotion in Emotion}
@@ -23,6 +24,8 @@ TURN = Turn(
     timings=Timings(0.2, 0.4, 0.6, 0.9, 2.0),
 )
 
+
+PAUSES = PauseProfile(mean=0.8, count=23)
 
 ROUNDS = 20
 USERS = 100
@@ -69,6 +72,16 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(tmp_path: Path) ->
             _milliseconds(
                 "remember",
                 lambda i, memory=memory: memory.remember(f"user {i % USERS}", TURN),  # type: ignore[misc]
+                50,
+            )
+            _milliseconds(
+                "pauses",
+                lambda i, memory=memory: memory.pauses(f"user {i % USERS}"),  # type: ignore[misc]
+                200,
+            )
+            _milliseconds(
+                "keep pauses",
+                lambda i, memory=memory: memory.keep_pauses(f"user {i % USERS}", PAUSES),  # type: ignore[misc]
                 50,
             )
         _milliseconds("open", lambda _, store=store: SQLMemory(store).close(), 20)  # type: ignore[misc]

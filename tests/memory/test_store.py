@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sqlite3
+import struct
 import threading
 import traceback
 from contextlib import closing
@@ -16,10 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from echat_memory import SQLMemory
+from echat_memory import SQLMemory, sqlite
 from echat_memory.schema import PERSONAL, Base
+from echat_memory.store import BUSY_TIMEOUT
 from echat_sdk.cues import Age, Cue, Cues, Emotion, Gender, ReplyEmotion, Style, VocalEvent
 from echat_sdk.errors import ConfigError, StoreError
+from echat_sdk.pause_profile import LONGEST, MOST, PauseProfile
 from echat_sdk.protocols import Memory
 from echat_sdk.turn import Lang, Recollection, Timings, Turn, TurnStatus
 
@@ -242,9 +245,62 @@ def test_a_silence_of_more_than_half_an_hour_begins_a_session(
     assert memory.show("ada")[-1].at == datetime(2026, 3, 2, 11, 32, tzinfo=UTC)
 
 
+# --- pauses ----------------------------------------------------------------------------------
+
+_profiles = st.builds(PauseProfile, mean=st.floats(0, LONGEST), count=st.integers(0, MOST))
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+@given(profile=_profiles, other=_profiles)
+def test_a_profile_of_pauses_comes_back_to_the_last_bit(
+    memory: SQLMemory, profile: PauseProfile, other: PauseProfile
+) -> None:
+    for user in ("ada", "bob"):
+        memory.remember(user, Turn("hello"))
+    memory.keep_pauses("bob", other)
+    memory.keep_pauses("ada", profile)
+    kept = memory.pauses("ada")
+    assert (kept.mean.hex(), kept.count) == (profile.mean.hex(), profile.count)
+    assert memory.pauses("bob") == other
+
+
+def test_pauses_are_known_in_the_next_session(store: Path, clock: Any) -> None:
+    profile = PauseProfile(mean=0.1 + 0.2, count=7)
+    with closing(SQLMemory(store, clock=clock)) as memory:
+        memory.remember("ada", Turn("hello"))
+        memory.keep_pauses("ada", profile)
+    with closing(SQLMemory(store, clock=clock)) as memory:
+        assert memory.pauses("ada") == profile
+        assert memory.pauses("bob") == PauseProfile()
+
+
+def test_pauses_of_somebody_unknown_make_no_user(memory: SQLMemory) -> None:
+    memory.keep_pauses("nobody", PauseProfile(mean=1, count=1))
+    assert memory.users() == 0
+    memory.remember("nobody", Turn("hello"))
+    assert memory.pauses("nobody") == PauseProfile()
+
+
+def test_pauses_that_cannot_be_written_leave_those_kept_before(store: Path) -> None:
+    before, after = PauseProfile(mean=0.6, count=2), PauseProfile(mean=0.9, count=3)
+    with closing(SQLMemory(store, busy_timeout=0.05)) as memory:
+        memory.remember("ada", Turn("hello"))
+        memory.keep_pauses("ada", before)
+        with closing(sqlite3.connect(store, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="locked by another process"):
+                memory.keep_pauses("ada", after)
+            assert memory.pauses("ada") == before  # reading does not wait for a writer
+        memory.keep_pauses("ada", after)
+        assert memory.pauses("ada") == after
+
+
 # --- erasure ---------------------------------------------------------------------------------
 
 MARKERS = [f"zqx{name}marker" for name in ("words", "think", "reply", "model", "cue", "key")]
+PAUSES = [PauseProfile(mean=0.8 + number / 70, count=1) for number in range(40)]
 
 
 def _plant(memory: SQLMemory) -> None:
@@ -254,7 +310,16 @@ def _plant(memory: SQLMemory) -> None:
         transcript = f"{words} {i}. My dog is called {words}. I love {words}."
         turn = Turn(transcript, think=think, reply=reply * 50, model=model, cues=Cues(cue, cue))
         memory.remember("ada", turn)
+        memory.keep_pauses("ada", PAUSES[i])
         memory.remember("bob", Turn("I live in Leeds."))
+    memory.keep_pauses("bob", PauseProfile(mean=0.7, count=1))
+
+
+def _pauses_in(folder: Path) -> int:
+    """How many of the means that were kept, each in its turn, can be read in a file's bytes."""
+    files = [file.read_bytes() for file in folder.iterdir()]
+    means = [struct.pack(">d", profile.mean) for profile in PAUSES]
+    return sum(any(mean in data for data in files) for mean in means)
 
 
 def _markers_in(folder: Path) -> set[str]:
@@ -272,6 +337,7 @@ def test_after_erasing_not_a_byte_of_the_user_is_left(memory: SQLMemory, store: 
     backup = store.with_name(f"{store.name}.before-0000.bak")
     backup.write_bytes(MARKERS[0].encode())
     assert _markers_in(store.parent) == set(MARKERS)
+    assert _pauses_in(store.parent) > 0
     counts = memory.erase("ada")
     assert counts == {
         "facts": 2,
@@ -279,9 +345,13 @@ def test_after_erasing_not_a_byte_of_the_user_is_left(memory: SQLMemory, store: 
         "turn_emotions": 40,
         "turns": 40,
         "sessions": 1,
+        "pause_profiles": 1,
         "users": 1,
     }
     assert _markers_in(store.parent) == set()
+    assert _pauses_in(store.parent) == 0
+    assert memory.pauses("ada") == PauseProfile()
+    assert memory.pauses("bob") == PauseProfile(mean=0.7, count=1)
     assert memory.recall("ada") == Recollection()
     assert memory.recall("bob").facts == ("they live in Leeds",)
     assert set(memory.erase("ada").values()) == {0}
@@ -295,6 +365,7 @@ def test_the_byte_scan_finds_what_is_left_without_secure_delete(
     _plant(memory)
     memory.erase("ada")
     assert _markers_in(store.parent)
+    assert _pauses_in(store.parent) > 0
 
 
 def test_erasing_says_so_when_a_reader_keeps_old_pages_alive(store: Path, clock: Any) -> None:
@@ -308,6 +379,7 @@ def test_erasing_says_so_when_a_reader_keeps_old_pages_alive(store: Path, clock:
         assert memory.show("ada") == []
         memory.erase("ada")
         assert _markers_in(store.parent) == set()
+        assert _pauses_in(store.parent) == 0
 
 
 def _unregistered(metadata: MetaData) -> set[str]:
@@ -358,6 +430,43 @@ def test_a_store_locked_by_another_process_is_told(store: Path) -> None:
             assert len(memory.recall("ada").turns) == 1  # reading does not wait for a writer
         memory.remember("ada", Turn("after"))
         assert [turn.transcript for turn in memory.recall("ada").turns] == ["before", "after"]
+
+
+def test_who_waited_in_vain_for_the_lock_waits_a_moment_only_until_time_has_passed(
+    store: Path,
+) -> None:
+    now, timeout = [0.0], 0.3
+
+    def write() -> tuple[bool, int]:
+        """Whether it was written, and for how many milliseconds it might have waited."""
+        try:
+            with lock.transaction():
+                pass
+            wrote = True
+        except sqlite3.OperationalError:
+            wrote = False
+        waits: int = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+        connection.rollback()
+        return wrote, waits
+
+    with (
+        closing(sqlite.connect(store, busy_timeout=5)) as connection,
+        closing(sqlite3.connect(store, isolation_level=None)) as other,
+    ):
+        lock = sqlite.WriteLock(connection, timeout, clock=lambda: now[0])
+        assert write() == (True, 300)
+        other.execute("BEGIN IMMEDIATE")
+        assert [write() for _ in range(3)] == [(False, 300), (False, 200), (False, 200)]
+        now[0] += timeout
+        assert write() == (False, 300)
+        other.execute("ROLLBACK")
+        assert write() == (True, 200)
+        assert write() == (True, 300)
+
+
+def test_what_a_conversation_leaves_to_be_written_is_waited_for_less_than_three_seconds() -> None:
+    """The open turn or the whole one, and the pauses twice."""
+    assert BUSY_TIMEOUT + 3 * sqlite.AGAIN < 3
 
 
 def test_a_fault_half_way_keeps_nothing_of_the_turn(memory: SQLMemory) -> None:

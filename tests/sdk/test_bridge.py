@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 
@@ -131,3 +132,26 @@ async def test_a_worker_that_is_left_twice_ends_its_thread(first: str) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the thread is still there")
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+async def test_a_worker_that_hangs_is_left_behind_when_it_is_closed(blocks: bool) -> None:
+    goes_on = threading.Event()
+    worker = Worker("echat-hangs")
+    worker.submit(goes_on.wait)
+    if blocks:
+        worker.close(within=0.05)
+    else:
+        await worker.closed(within=0.05)
+    goes_on.set()
+    with pytest.raises(RuntimeError, match="closed"):
+        await worker.call(int)
+
+
+async def test_a_worker_that_is_closed_finishes_what_waits() -> None:
+    done: list[int] = []
+    worker = Worker("echat-finishes")
+    worker.submit(time.sleep, 0.05)
+    worker.submit(done.append, 1)
+    await worker.closed(within=5)
+    assert done == [1]

@@ -12,6 +12,7 @@ from echat_sdk.audio import AudioFrame, frames
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
 from echat_sdk.io.wav import read_audio
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.protocols import Memory, SpeechModel
 from echat_sdk.testing import FakeModel, Line, RAMMemory
 from echat_sdk.turn import (
@@ -71,6 +72,29 @@ def test_turns_come_oldest_first_and_only_ones_own(memory: Memory) -> None:
         memory.remember("ada", turn(words))
     memory.remember("bob", turn("secret"))
     assert [t.transcript for t in memory.recall("ada").turns] == ["one", "two"]
+
+
+def test_how_a_user_pauses_is_kept_beside_their_turns_and_replaced(memory: Memory) -> None:
+    for user in ("ada", "bob"):
+        memory.remember(user, turn())
+    assert memory.pauses("ada") == PauseProfile()
+    for mean in (0.75, 0.1 + 0.2):
+        memory.keep_pauses("ada", PauseProfile(mean=mean, count=3))
+        assert memory.pauses("ada") == PauseProfile(mean=mean, count=3)
+    assert memory.pauses("bob") == PauseProfile()
+    assert memory.recall("ada").turns == (turn(),)
+
+
+def test_of_a_user_never_met_no_pauses_are_known_and_none_are_kept(memory: Memory) -> None:
+    memory.keep_pauses("nobody", PauseProfile(mean=1, count=1))
+    assert memory.pauses("nobody") == PauseProfile()
+    assert memory.recall("nobody") == Recollection()
+    memory.remember("nobody", turn())
+    assert memory.pauses("nobody") == PauseProfile()
+
+
+def test_a_memory_is_one_by_its_methods(memory: Memory) -> None:
+    assert isinstance(memory, Memory)
 
 
 def test_a_memory_may_be_closed_twice(memory: Memory) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from echat_sdk.pause_profile import LONGEST, USUAL, PauseProfile
+from echat_sdk.pause_profile import LONGEST, MOST, USUAL, PauseProfile
 from echat_sdk.turn_policy import TurnPolicy
 
 POLICY = TurnPolicy()
@@ -38,6 +38,19 @@ def test_a_longer_pause_never_makes_us_less_patient(
         longer = list(heard)
         longer[number % len(heard)] += more
         assert after(longer).patience(POLICY) >= after(heard).patience(POLICY) - 1e-9
+
+
+@given(
+    st.lists(st.floats(0, LONGEST), min_size=2, max_size=2),
+    st.integers(0, MOST),
+    st.floats(1, 4),
+)
+def test_patience_rises_with_the_mean_and_hurries_nobody(
+    means: list[float], count: int, most: float
+) -> None:
+    policy = TurnPolicy(most_patience=most)
+    less, more = (PauseProfile(mean=mean, count=count).patience(policy) for mean in sorted(means))
+    assert 1 <= less <= more <= most
 
 
 @given(pauses, st.floats(0, 100))

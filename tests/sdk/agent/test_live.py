@@ -12,11 +12,12 @@ import pytest
 
 from echat_sdk.agent.events import Failed, State, StateChanged, TurnFinished, UserStopped
 from echat_sdk.agent.lines import LINES
+from echat_sdk.cues import Cues
 from echat_sdk.errors import AudioDeviceError, GenerationError, StoreError
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, live
 from echat_sdk.testing.audio import FakeAudio
 from echat_sdk.testing.live import Conversation, Part, schedule
-from echat_sdk.turn import SpeechDelta, TextDelta, TurnStatus
+from echat_sdk.turn import Heard, SpeechDelta, TextDelta, Turn, TurnStatus
 from echat_sdk.turn_policy import TurnPolicy
 
 DARING = TurnPolicy(reengagements=0, speculations=0)
@@ -157,6 +158,33 @@ def test_the_host_can_greet_say_tell_and_end() -> None:
     assert ended.seconds == pytest.approx(3, abs=0.3)
 
 
+def test_who_speaks_before_a_typed_turn_is_answered_begins_a_turn_of_their_own() -> None:
+    class Slow(FakeModel):
+        def read(self, text: str, *given: Any, **more: Any) -> FakeHearing:
+            hearing = super().read(text, *given, **more)
+            hearing.heard = lambda: time.sleep(0.2) or Heard("typed words", "en", Cues())  # type: ignore[method-assign,func-returns-value,return-value]
+            return hearing
+
+    model = Slow(Line("typed words", ("Read.",)), Line("spoken words", ("Heard.",)))
+    run = converse(
+        ("quiet", 2.0), ("speech", 1), ("quiet", 4),
+        model=model, at=1.95, script=lambda agent: agent.tell("typed words"),
+    )  # fmt: skip
+    assert run.turns[-1].transcript == "spoken words"
+    assert run.turns[-1].reply == "Heard."
+    assert all("spoken" not in turn.transcript for turn in run.turns[:-1])
+
+
+def test_who_speaks_after_an_interruption_by_the_host_begins_a_new_turn() -> None:
+    model = FakeModel(Line("one", (LONG,)), Line("two", ("Second.",)))
+    run = converse(
+        ("speech", 1), ("quiet", 3), ("speech", 1), ("quiet", 4),
+        model=model, at=3, script=lambda agent: agent.interrupt(),
+    )  # fmt: skip
+    assert [turn.transcript for turn in run.turns] == ["one", "two"]
+    assert [turn.status for turn in run.turns] == [TurnStatus.INTERRUPTED, TurnStatus.COMPLETE]
+
+
 def test_a_muted_agent_hears_nothing() -> None:
     run = converse(("quiet", 1), ("speech", 2), ("quiet", 3), at=0.5, script=lambda a: a.mute())
     assert run.turns == ()
@@ -222,6 +250,23 @@ def test_a_store_that_fails_is_told_aloud_and_the_next_turn_works() -> None:
     assert isinstance(run.of(Failed)[0].error, StoreError)
     assert len(run.turns) == 1
     assert run.turns[0].status is TurnStatus.COMPLETE
+
+
+def test_an_answer_that_a_locked_store_refused_is_kept_later() -> None:
+    class Refuses(RAMMemory):
+        """Refuses to complete the first turn, once."""
+
+        times = 1
+
+        def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
+            if turn_id is not None and self.times:
+                self.times -= 1
+                raise StoreError("locked")
+            return super().remember(user, turn, turn_id=turn_id)
+
+    for parts in ([("speech", 1), ("quiet", 4)], [("speech", 1), ("quiet", 4)] * 2):
+        run = converse(*parts, memory=Refuses())  # type: ignore[arg-type]
+        assert [turn.status for turn in run.turns] == [TurnStatus.COMPLETE] * (len(parts) // 2)
 
 
 def test_a_lost_microphone_ends_the_conversation_plainly() -> None:

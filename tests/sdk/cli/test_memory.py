@@ -11,6 +11,7 @@ from echat_memory import SQLMemory
 from echat_sdk.cli.memory import app
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import StoreError
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Turn
 
 WIDE = {"COLUMNS": "160"}
@@ -44,11 +45,28 @@ def test_show_prints_words_feeling_reply_facts_and_mood(url: str) -> None:
 def test_show_json_is_one_object_with_all_that_is_kept(url: str) -> None:
     result = CliRunner().invoke(app, ["show", "ada", "--json", "--limit", "2", "--store", url])
     found = json.loads(result.stdout)
-    assert set(found) == {"user", "turns", "facts", "mood"}
+    assert set(found) == {"user", "turns", "facts", "mood", "pauses"}
+    assert found["pauses"] is None
     assert [turn["id"] for turn in found["turns"]] == ["2", "3"]
     assert found["turns"][0]["cues"]["emotion"]["distribution"] == {"sad": 0.81, "neutral": 0.19}
     assert found["facts"] == ["their dog is called Bo"]
     assert "sad" in found["mood"]
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(1, "1 pause\n"), (23, "23 pauses\n"), (40, "40 or more pauses\n")]
+)
+def test_show_tells_how_somebody_pauses_once_that_was_learnt(
+    url: str, count: int, told: str
+) -> None:
+    show = ["show", "ada", "--store", url]
+    assert "pauses" not in CliRunner().invoke(app, show, env=WIDE).output
+    with closing(SQLMemory(url)) as memory:
+        memory.keep_pauses("ada", PauseProfile(mean=0.8125, count=count))
+    result = CliRunner().invoke(app, show, env=WIDE)
+    assert f"pauses about 0.8 s within a turn, learnt from {told}" in result.output
+    found = json.loads(CliRunner().invoke(app, [*show, "--json"]).stdout)
+    assert found["pauses"] == {"mean": 0.8125, "count": count}
 
 
 def test_an_unknown_user_is_told_plainly_and_not_made(url: str) -> None:

@@ -1,0 +1,59 @@
+"""Completes turns behind the conversation; what a locked store refuses is tried again."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from echat_sdk.agent.exchange import Answer
+from echat_sdk.bridge import Worker
+from echat_sdk.errors import StoreError
+from echat_sdk.protocols import Memory
+
+log = logging.getLogger(__name__)
+
+MOST_UNKEPT = 100
+"""Answers that wait for the store; beyond that the oldest is lost."""
+
+_TRIES = 2  # refusals after which the rest waits for the next turn: each takes its time
+
+
+class Keeper:
+    """Writes finished answers in the memory's thread, each in the place of its open turn.
+
+    Args:
+        memory: Keeps.
+        store: The memory's thread.
+        user: Whose turns they are.
+    """
+
+    def __init__(self, memory: Memory, store: Worker, user: str) -> None:
+        self._memory = memory
+        self._store = store
+        self._user = user
+        self._unkept: deque[Answer] = deque(maxlen=MOST_UNKEPT)  # the memory's thread's alone
+
+    def keep(self, answer: Answer) -> None:
+        """Complete a turn whose words are kept already. Does not wait."""
+        self._store.submit(self._write, answer)
+
+    def close(self) -> None:
+        """Try what could not be kept once more."""
+        self._store.submit(self._write, None)
+
+    def _write(self, answer: Answer | None) -> None:
+        if answer is not None:
+            self._unkept.append(answer)
+        refused = 0
+        for _ in range(len(self._unkept)):
+            waiting = self._unkept.popleft()
+            try:
+                self._memory.remember(self._user, waiting.turn, turn_id=waiting.turn_id)
+            except StoreError:
+                # To the end: one that is refused for ever, its user erased, stands in nobody's way.
+                self._unkept.append(waiting)
+                refused += 1
+                if refused == _TRIES:
+                    break
+        if self._unkept:
+            log.error("%d answers could not be kept yet", len(self._unkept))
