@@ -55,9 +55,16 @@ class ThinkDelta:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """The end of thinking: the emotion that the answer will carry; comes once, before the text."""
+    """The end of thinking; comes once, before the text.
+
+    Attributes:
+        reply_emotion: The emotion that the answer will carry.
+        strategy: The move that was chosen, in a model's own words (`loss`, `fact`, `tool`); may be
+            empty.
+    """
 
     reply_emotion: ReplyEmotion
+    strategy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ class Turn:
     think: str = ""
     reply: str = ""
     reply_emotion: ReplyEmotion = ReplyEmotion.NEUTRAL
+    strategy: str = ""
     status: TurnStatus = TurnStatus.COMPLETE
     timings: Timings = field(default_factory=Timings)
     seconds: Seconds = 0.0

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"
+HEAD = "0003"
 """The migration that makes exactly these tables. Known here so that opening a store that is up to
 date does not import alembic; a test holds it equal to the newest file in `migrations/versions`."""
 
@@ -146,7 +146,8 @@ class FactRow(Base):
     """Something that the user told about their life, in the closed schema of `facts.Fact`.
 
     It holds from `valid_from` until `valid_to` (null: still). `superseded_by` is the fact that took
-    its place; a fact that was only taken back has none. `turn_id` is where it was said.
+    its place; a fact that was only taken back has none. `turn_id` is where it was said, `extractor`
+    what found it there, and `trust`, in [0, 1], how far it is believed.
     """
 
     __tablename__ = "facts"
@@ -156,11 +157,13 @@ class FactRow(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     turn_id: Mapped[int] = mapped_column(ForeignKey("turns.id"), index=True)
     kind: Mapped[str] = mapped_column(String(16))
-    subject: Mapped[str] = mapped_column(String(200))
-    value: Mapped[str] = mapped_column(String(200))
+    subject: Mapped[str] = mapped_column(Text)
+    value: Mapped[str] = mapped_column(Text)
     valid_from: Mapped[datetime]
     valid_to: Mapped[datetime | None]
     superseded_by: Mapped[int | None] = mapped_column(ForeignKey("facts.id"), index=True)
+    trust: Mapped[float] = mapped_column(server_default="1")
+    extractor: Mapped[str] = mapped_column(String(64), server_default="words")
 
 
 class PauseRow(Base):
@@ -178,6 +181,112 @@ class PauseRow(Base):
     count: Mapped[int]
 
 
-PERSONAL: tuple[type[Base], ...] = (FactRow, CueRow, EmotionRow, TurnRow, SessionRow, PauseRow)
+class ConsentRow(Base):
+    """What a user agreed to, or did not; the newest row of a purpose counts. Never changed."""
+
+    __tablename__ = "consents"
+    __table_args__ = (Index(None, "user_id", "id"), NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    purpose: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    version: Mapped[str] = mapped_column(String(32))
+    channel: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+
+
+class KeyRow(Base):
+    """A key to a user's words, itself encrypted; where it is gone, so are they."""
+
+    __tablename__ = "user_keys"
+    __table_args__ = (NEVER_REUSED,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    wrapped: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    is_current: Mapped[bool]
+
+
+class PlanRow(Base):
+    """Why a turn was answered as it was: the move that was chosen, and what was remembered for it.
+
+    `remembered` is JSON: the mood line and the facts that the reply was given.
+    """
+
+    __tablename__ = "reply_plans"
+    __table_args__ = (Index(None, "user_id", "turn_id"),)
+
+    turn_id: Mapped[int] = mapped_column(
+        ForeignKey("turns.id"), primary_key=True, autoincrement=False
+    )
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    strategy: Mapped[str] = mapped_column(String(64))
+    remembered: Mapped[str] = mapped_column(Text)
+
+
+class SafetyRow(Base):
+    """A turn whose words told of a danger, and what was done about it; no words."""
+
+    __tablename__ = "safety_events"
+    __table_args__ = (Index(None, "user_id", "id"), NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    turn_id: Mapped[int | None] = mapped_column(ForeignKey("turns.id"), index=True)
+    category: Mapped[str] = mapped_column(String(32))
+    severity: Mapped[str] = mapped_column(String(16))
+    detector: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+
+
+class AuditRow(Base):
+    """What was done with somebody's data, by whom; a chain of digests, and no content.
+
+    `who` is a pseudonym, empty where nobody is meant. It outlives the user's erasure.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (NEVER_REUSED,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class ErasureRow(Base):
+    """A receipt: what was asked to be erased, and what was; open while `completed_at` is null."""
+
+    __tablename__ = "erasures"
+    __table_args__ = (NEVER_REUSED,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    who: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[dict[str, Any]]
+    requested_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    counts: Mapped[dict[str, Any]]
+
+
+PERSONAL: tuple[type[Base], ...] = (
+    FactRow,
+    CueRow,
+    EmotionRow,
+    PlanRow,
+    SafetyRow,
+    TurnRow,
+    SessionRow,
+    PauseRow,
+    ConsentRow,
+    KeyRow,
+)
 """Every table with a user's rows, children before parents: what erasing a user empties, before the
 row in `users` itself. A test fails when a table with `user_id` is not here."""

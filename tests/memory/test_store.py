@@ -339,7 +339,7 @@ def test_after_erasing_not_a_byte_of_the_user_is_left(memory: SQLMemory, store: 
     assert _markers_in(store.parent) == set(MARKERS)
     assert _pauses_in(store.parent) > 0
     counts = memory.erase("ada")
-    assert counts == {
+    assert {table: count for table, count in counts.items() if count} == {
         "facts": 2,
         "turn_cues": 40,
         "turn_emotions": 40,

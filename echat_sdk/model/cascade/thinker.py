@@ -86,7 +86,7 @@ class Thinker:
         thought = render(Think.of(heard.transcript, heard.cues, answer.emotion), think, heard.lang)
         for start in range(0, len(thought), _THOUGHT_PIECE):
             yield ThinkDelta(thought[start : start + _THOUGHT_PIECE])
-        yield Thought(answer.emotion)
+        yield Thought(answer.emotion, answer.name)
         for piece in _sentences(self._checked(answer, heard, recollection), heard.lang):
             yield TextDelta(piece)
 

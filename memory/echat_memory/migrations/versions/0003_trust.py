@@ -1,0 +1,111 @@
+"""Consents, keys, plans of replies, safety events, an audit chain, receipts of erasures.
+
+What is written here is frozen: a store in the world has it. Change the schema with a new file.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Make the tables; a fact that is there was told by its user, and is trusted."""
+    op.create_table(
+        "consents",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("channel", sa.String(length=32), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_consents_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_consents")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_consents_user_id_id"), "consents", ["user_id", "id"])
+    op.create_table(
+        "user_keys",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("wrapped", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("is_current", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_user_keys_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_user_keys")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_user_keys_user_id"), "user_keys", ["user_id"])
+    op.create_table(
+        "reply_plans",
+        sa.Column("turn_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("strategy", sa.String(length=64), nullable=False),
+        sa.Column("remembered", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["turn_id"], ["turns.id"], name=op.f("fk_reply_plans_turn_id_turns")
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_reply_plans_user_id_users")
+        ),
+        sa.PrimaryKeyConstraint("turn_id", name=op.f("pk_reply_plans")),
+    )
+    op.create_index(op.f("ix_reply_plans_user_id_turn_id"), "reply_plans", ["user_id", "turn_id"])
+    op.create_table(
+        "safety_events",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("turn_id", sa.Integer(), nullable=True),
+        sa.Column("category", sa.String(length=32), nullable=False),
+        sa.Column("severity", sa.String(length=16), nullable=False),
+        sa.Column("detector", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["turn_id"], ["turns.id"], name=op.f("fk_safety_events_turn_id_turns")
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_safety_events_user_id_users")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_safety_events")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_safety_events_turn_id"), "safety_events", ["turn_id"])
+    op.create_index(op.f("ix_safety_events_user_id_id"), "safety_events", ["user_id", "id"])
+    op.create_table(
+        "audit_log",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("who", sa.String(length=64), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("previous", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("who", sa.String(length=64), nullable=False),
+        sa.Column("scope", sa.JSON(), nullable=False),
+        sa.Column("requested_at", sa.DateTime(), nullable=False),
+        sa.Column("completed_at", sa.DateTime(), nullable=True),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("facts", table_kwargs={"sqlite_autoincrement": True}) as facts:
+        # Encrypted, they are longer than what was told.
+        facts.alter_column("subject", existing_type=sa.String(length=200), type_=sa.Text())
+        facts.alter_column("value", existing_type=sa.String(length=200), type_=sa.Text())
+        facts.add_column(sa.Column("trust", sa.Double(), nullable=False, server_default="1"))
+        facts.add_column(
+            sa.Column("extractor", sa.String(length=64), nullable=False, server_default="words")
+        )
