@@ -1,7 +1,7 @@
 """Whether somebody speaks, 20 ms at a time.
 
 Silero (a small network, good in noise) where its package is installed; WebRTC's Gaussian mixtures,
-which need almost nothing, where it is not.
+which need almost nothing, where it is not. What they tell is the user's speech, not a crowd's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from echat_sdk.audio import SAMPLE_RATE, AudioFrame
 from echat_sdk.errors import ModelMissingError
+from echat_sdk.foreground import Foreground
 
 if TYPE_CHECKING:
     from echat_sdk.protocols import VAD
@@ -25,11 +26,15 @@ _AUDIBLE = 30.0  # RMS of int16 under which nobody is spoken to: -61 dBFS
 
 
 def open_vad(kind: Kind = "auto") -> VAD:
-    """The best detector that is installed, or the one that is asked for.
+    """The best detector that is installed, or the one that is asked for, deaf to crowds.
 
     Raises:
         ModelMissingError: it is not installed; says what to install.
     """
+    return Foreground(_opened(kind))
+
+
+def _opened(kind: Kind) -> VAD:
     if kind == "webrtc":
         return WebRTCVAD()
     try:

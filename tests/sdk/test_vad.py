@@ -10,7 +10,7 @@ import pytest
 from echat_sdk.audio import SAMPLE_RATE, Waveform, frames
 from echat_sdk.io.wav import read_audio
 from echat_sdk.protocols import VAD
-from echat_sdk.vad import SileroVAD, WebRTCVAD, open_vad
+from echat_sdk.vad import Kind, SileroVAD, WebRTCVAD, open_vad
 
 SAD = Path(__file__).parents[2] / "examples/audio/sad.wav"
 
@@ -49,6 +49,9 @@ def test_silero_tells_loud_noise_from_a_voice() -> None:
     assert np.mean(flags(SileroVAD(), noise)) < 0.05
 
 
-def test_the_best_that_is_installed_is_opened() -> None:
-    assert isinstance(open_vad(), SileroVAD)
-    assert isinstance(open_vad("webrtc"), WebRTCVAD)
+@pytest.mark.parametrize(("kind", "detector"), [("auto", SileroVAD), ("webrtc", WebRTCVAD)])
+def test_the_best_that_is_installed_is_opened_and_hears_a_voice_as_it_does(
+    kind: Kind, detector: type[VAD]
+) -> None:
+    voice = np.tile(read_audio(SAD), 4)
+    assert flags(open_vad(kind), voice) == flags(detector(), voice)
