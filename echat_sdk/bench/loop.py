@@ -70,15 +70,15 @@ class Setup:
 
 CLOCK = Setup("the clock alone", part="clock")
 SILERO = Setup("Silero alone, one thread", part="ears")
-THREADED = Setup("Silero alone, as installed", part="ears", one_thread=False)
-SHIPPED = Setup("echat-sdk, as installed", one_thread=False)
+PULLED = Setup("Silero alone, as installed", ears="own", part="ears", one_thread=False)
+SHIPPED = Setup("echat-sdk, as installed", ears="own", one_thread=False)
 OURS = Setup("echat-sdk, one thread")
 OUR_LOOP = Setup("echat-sdk, Silero known", ears="known")
 PEERS = Setup("pipecat, same Silero, one thread", is_peer=True)
 PEER_SHIPPED = Setup("pipecat, as installed", ears="own", is_peer=True, one_thread=False)
 PEER_LOOP = Setup("pipecat, Silero known", ears="known", is_peer=True)
 
-SETUPS = (CLOCK, SILERO, THREADED, SHIPPED, OURS, OUR_LOOP, PEER_SHIPPED, PEERS, PEER_LOOP)
+SETUPS = (CLOCK, SILERO, PULLED, SHIPPED, OURS, OUR_LOOP, PEER_SHIPPED, PEERS, PEER_LOOP)
 RATIOS: Mapping[str, tuple[Setup, Setup]] = {
     "same Silero, one thread": (PEERS, OURS),
     "as installed": (PEER_SHIPPED, SHIPPED),

@@ -15,6 +15,7 @@ from echat_sdk.audio import FRAME_LEN, AudioFrame, Seconds, frames
 from echat_sdk.bench.loop_script import ANSWER_RATE, HEARD, Meter, Orders, Ran, Script, Spoken
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.io.timed import TimedAudio
+from echat_sdk.model import zoo
 from echat_sdk.protocols import VAD
 from echat_sdk.testing import FakeModel, Line, RAMMemory, virtual_time
 from echat_sdk.turn import SpeechDelta
@@ -46,7 +47,7 @@ async def _run(script: Script, orders: Orders) -> Ran:
 
 
 async def _take_part(script: Script, orders: Orders, sound: _Sound) -> None:
-    vad: VAD = open_vad("silero") if orders.ears == "silero" else _Known(script)
+    vad = _opened(orders, script)
     if orders.part != "conversation":
         async for frame in sound.frames():
             if orders.part == "ears":
@@ -56,6 +57,16 @@ async def _take_part(script: Script, orders: Orders, sound: _Sound) -> None:
     async with Agent(model, RAMMemory(), user="bench", lang="en", audio=sound, vad=vad) as agent:
         async for _ in agent.events():
             pass
+
+
+def _opened(orders: Orders, script: Script) -> VAD:
+    match orders.ears:
+        case "silero":
+            return open_vad("silero")
+        case "known":
+            return _Known(script)
+        case "own":  # as it was pulled, on one thread
+            return open_vad("silero", silero=zoo.find_file("silero-vad"))
 
 
 class _Sound(TimedAudio):

@@ -71,14 +71,13 @@ def talk(
     Example: [bold]echat bench talk --turns 30[/]
     """
     from echat_sdk.bench import talk as bench
-    from echat_sdk.vad import open_vad
 
     settings = config.load({"model": model, "lang": lang})
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
         task = progress.add_task("conversing", total=None)
         found = bench.run(
             rooms.model(settings, lazy=False),
-            open_vad(),
+            rooms.vad(),
             rooms.turn_end(settings),
             turns=turns,
             lang=lang,

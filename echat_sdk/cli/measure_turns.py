@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
+from echat_sdk.cli import rooms
 from echat_sdk.errors import ModelMissingError
 from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import Preset, TurnPolicy
@@ -44,7 +45,6 @@ def turns(
     """
     from echat_sdk.bench import turns as bench
     from echat_sdk.model.turn_end import open_turn_end
-    from echat_sdk.vad import open_vad
 
     turn_end = open_turn_end()
     if turn_end is None:
@@ -60,7 +60,7 @@ def turns(
             bench.open_voice(threads=config.load().threads),
             clips,
             clips.plans(langs),
-            vad=open_vad("silero"),
+            vad=rooms.vad(),
             turn_end=turn_end,
             policy=TurnPolicy.of(preset),
             step=lambda done, of: progress.update(task, completed=done, total=of),

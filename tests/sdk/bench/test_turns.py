@@ -287,7 +287,7 @@ def command(monkeypatch: pytest.MonkeyPatch, found: bench.TurnBench) -> typer.Ty
     monkeypatch.setattr(bench, "languages", lambda: ("en", "zh"))
     monkeypatch.setattr(bench, "run", lambda *given, **named: found)
     monkeypatch.setattr("echat_sdk.model.turn_end.open_turn_end", lambda: Sure(0.9))
-    monkeypatch.setattr("echat_sdk.vad.open_vad", lambda kind: Loud())
+    monkeypatch.setattr("echat_sdk.cli.rooms.vad", lambda: Loud())
     app = typer.Typer()
     app.command()(measure_turns.turns)
     return app
