@@ -130,7 +130,7 @@ class LiveView:
         elif not settled and lines == self._drawn:
             return
         self._drawn, self._size = lines, size
-        self._live.update(Group(*lines), refresh=not settled)
+        self._live.update(Group(*lines), refresh=True)
         if settled:
             rows = [row for line in settled for row in _hanging(line, console, width)]
             console.print(*rows, sep="\n", soft_wrap=True)
