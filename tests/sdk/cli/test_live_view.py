@@ -146,7 +146,7 @@ def test_a_turn_that_could_not_be_kept_is_still_shown() -> None:
     assert told == [
         "you    hello there",
         "       the store is locked",
-        f"agent  {LINES['forgetful']['en']}",
+        "agent  I hear you.  (comforting, first sound 0.70 s)",
     ]
 
 
