@@ -55,7 +55,6 @@ models: $(VENV)/.dev
 	@$(BIN)/echat models pull echat-lite
 	@$(BIN)/echat models pull echat-mini
 	@$(BIN)/echat models pull kokoro-82m
-	@$(BIN)/echat models pull smart-turn
 
 format: $(VENV)/.dev ## put the code into the house format
 	$(BIN)/ruff format .

@@ -1,8 +1,7 @@
 """Converse through the microphone: python examples/live.py. Ctrl-C ends it.
 
-Needs pip install "echat-sdk[lite,audio]", then echat models pull echat-lite, and for turns that end
-sooner echat models pull smart-turn. With the names of two WAV files the same loop hears the one and
-writes the other.
+Needs pip install "echat-sdk[lite,audio]", then echat models pull echat-lite. With the names of two
+WAV files the same loop hears the one and writes the other.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ from echat_sdk.audio import frames
 from echat_sdk.io.local import LocalAudio
 from echat_sdk.io.timed import TimedAudio
 from echat_sdk.model.turn_end import open_turn_end
+from echat_sdk.model.zoo import find_file
 from echat_sdk.protocols import AudioIO
 from echat_sdk.vad import open_vad
 
@@ -22,7 +22,8 @@ from echat_sdk.vad import open_vad
 async def converse(audio: AudioIO) -> None:
     """Answer whoever speaks, and print each turn when it is over."""
     model, memory = load_model("echat-lite"), SQLMemory("sqlite:///echat.db")
-    agent = Agent(model, memory, user="ada", audio=audio, vad=open_vad(), turn_end=open_turn_end())
+    vad = open_vad(silero=find_file("silero-vad"))
+    agent = Agent(model, memory, user="ada", audio=audio, vad=vad, turn_end=open_turn_end())
     async with agent:
         async for event in agent.events():
             if isinstance(event, TurnFinished):

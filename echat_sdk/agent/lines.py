@@ -8,17 +8,13 @@ from typing import Literal
 
 from echat_sdk.turn import Lang
 
-Line = Literal["moment", "sorry", "forgetful", "hurt", "there", "here"]
+Line = Literal["moment", "sorry", "hurt", "there", "here"]
 
 LINES: dict[Line, dict[Lang, str]] = {
     "moment": {"en": "One moment.", "zh": "稍等一下。"},
     "sorry": {
         "en": "I'm sorry, I lost my thread. Could you say that again?",
         "zh": "不好意思，我刚才走神了。能再说一遍吗？",
-    },
-    "forgetful": {
-        "en": "I'm sorry, I can't keep what you tell me right now. Please try again in a moment.",
-        "zh": "不好意思，我现在记不住你说的话，请过一会儿再试。",
     },
     "hurt": {"en": "I'm here. What is it?", "zh": "我在呢，怎么了？"},
     "there": {"en": "Are you still there?", "zh": "你还在吗？"},

@@ -15,7 +15,6 @@ from echat_sdk.agent.reply import Means, Reply
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
-from echat_sdk.errors import EChatError, StoreError
 from echat_sdk.turn import Lang
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
@@ -152,7 +151,8 @@ class Mouth:
             return  # nobody waited for it: it is tried again at the end of the turn
         self._on_over(reply)
         if reply.error is not None:
-            await self._apologise(reply.error)
+            self._outbox.emit(Failed(reply.error))
+            await self.own.say_line("sorry", self.lang)
         if reply.heard is not None:
             self.lang = reply.heard.lang
             await self._prepare()
@@ -163,8 +163,3 @@ class Mouth:
         if self.lang not in self._knows_tools:
             self._knows_tools.add(self.lang)
             await self._means.tools.warm_up(self.mind, self.lang)
-
-    async def _apologise(self, error: EChatError) -> None:
-        self._outbox.emit(Failed(error))
-        line: Line = "forgetful" if isinstance(error, StoreError) else "sorry"
-        await self.own.say_line(line, self.lang)

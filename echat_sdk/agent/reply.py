@@ -22,7 +22,7 @@ from echat_sdk.bridge import Worker
 from echat_sdk.errors import EChatError, GenerationError, StoreError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import Memory, SpeechModel
-from echat_sdk.turn import Delta, Heard, SpeechDelta, ThinkStyle, TurnStatus
+from echat_sdk.turn import Delta, Heard, Recollection, SpeechDelta, ThinkStyle, TurnStatus
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ class Reply:
         self._waits_since: Seconds | None = None  # of the model, of the store, of a tool
         self._keeps_since: Seconds | None = None
         self._uses_since: Seconds | None = None
+        self._is_begun = False  # whether there are words to keep
         self.heard: Heard | None = None
         self.error: EChatError | None = None
         self.is_heard = False
@@ -143,12 +144,10 @@ class Reply:
     async def _recall(self, heard: Heard) -> None:
         means = self._means
         try:
-            found = await self._store.call(
-                lambda: means.memory.recall(means.user, query=heard.transcript)
-            )
-        except StoreError as error:  # an answer that remembers nothing beats none
+            found = await self._store.call(means.keeper.recall, heard.transcript)
+        except StoreError as error:  # an answer that remembers little beats none
             means.emit(Failed(error))
-            found = self._exchange.recollection
+            found = Recollection(turns=await self._store.call(means.keeper.held))
         self._exchange.recollection = replace(found, key=means.key)
 
     async def _use_tool(self, heard: Heard) -> None:
@@ -200,14 +199,7 @@ class Reply:
             exchange.take(delta, None if isinstance(delta, SpeechDelta) else at)
             means.emit(delta)
             if isinstance(delta, Heard) and delta.transcript:
-                # What the user said is durable before a word of the answer is heard.
-                self._keeps_since = means.clock()
-                exchange.turn_id = self.ear.turn_id = await self._store.call(
-                    lambda: means.memory.remember(
-                        means.user, exchange.turn, turn_id=exchange.turn_id or None
-                    )
-                )
-                self._keeps_since = None
+                await self._keep_words()
             elif isinstance(delta, SpeechDelta):
                 if not self.is_heard:
                     await means.player.spoken()  # a line of the agent's own is said to its end
@@ -218,10 +210,25 @@ class Reply:
             means.player.finish()
             await means.player.spoken()
 
+    async def _keep_words(self) -> None:
+        """What the user said is durable before a word of the answer is heard, if it can be."""
+        means, exchange = self._means, self._exchange
+        self._is_begun = True
+        self._keeps_since = means.clock()
+        try:
+            exchange.turn_id = self.ear.turn_id = await self._store.call(
+                lambda: means.memory.remember(
+                    means.user, exchange.turn, turn_id=exchange.turn_id or None
+                )
+            )
+        except StoreError as error:  # the conversation goes on; the turn waits in RAM
+            means.emit(Failed(error))
+        self._keeps_since = None
+
     def _keep(self, status: TurnStatus) -> None:
-        """Keep what was heard of it, if the turn was kept at all, and tell of it."""
+        """Keep what was heard of it, if anything was said to it, and tell of it."""
         exchange, means = self._exchange, self._means
-        if not exchange.turn_id or not self.is_released or self.goes_on:
+        if not self._is_begun or not self.is_released or self.goes_on:
             return
         if status is not TurnStatus.COMPLETE and means.speak:
             exchange.said(means.player.heard if self.is_heard else "")

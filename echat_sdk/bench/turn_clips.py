@@ -8,40 +8,29 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from echat_sdk.audio import SAMPLE_RATE, FloatWaveform, Seconds, Waveform, to_float, to_int16
-from echat_sdk.bench.turn_scripts import AGENT, BABBLE, Noise, Plan
+from echat_sdk.bench.turn_scripts import ClipSet, Noise, Plan, Room, Speaker
 from echat_sdk.model.cascade.prosody import Prosody
 from echat_sdk.turn import Lang
 
-Say = Callable[[str, Lang, Prosody], Waveform]
-"""Speaks a text: int16 at 16 kHz."""
+Say = Callable[[str, Lang, Prosody, str | None], Waveform]
+"""Speaks a text, in a voice by name or the default of the language: int16 at 16 kHz."""
 
 TAIL: Seconds = 4.2
 """Silence after the last word: longer than any delay that is tried."""
 
 _LEAD: Seconds = 0.6
 _OVER_AT: Seconds = 1.2  # into the agent's answer, somebody speaks
-_ROOM = -62.0  # dBFS of what is always heard
 _RESIDUE = -40.0  # decibels of the agent's own voice where echo is cancelled
-_ECHO_LATE: Seconds = 0.03  # from the speaker to the microphone: device and air
-_ECHO_FADES: Seconds = 0.06  # the room's reverberation falls to a thousandth
 _VOICED = 1e-4  # of a voice's loudest power
 _STEP = SAMPLE_RATE // 100
 
-_HANGING = Prosody(final=1.5, rate=0.92)
-_FILLING = Prosody(range=0.3, rate=0.8)
-_SPEAKERS = (
-    Prosody(),
-    Prosody(pitch=-5, rate=0.95),
-    Prosody(pitch=2.5, rate=1.1),
-    Prosody(pitch=-3, rate=1.05),
-)
 _FILLERS = frozenset({"um", "uh", "hmm", "嗯"})
 
 _PAUSE = re.compile(r"\s*([|<])([\d.]+)[|>]\s*")
@@ -64,6 +53,7 @@ class Clip:
         start: When the user begins to speak; None where nobody does.
         end: When the user has finished.
         pauses: From and to, of every pause that was put between two words.
+        answer: What the agent says meanwhile, if it does.
     """
 
     plan: Plan
@@ -73,19 +63,12 @@ class Clip:
     pauses: tuple[tuple[Seconds, Seconds], ...] = ()
     echo: Waveform = field(default_factory=_nothing)
     agent: Waveform = field(default_factory=_nothing)
+    answer: str = ""
 
     @property
     def name(self) -> str:
         """Unique."""
         return self.plan.name
-
-    @property
-    def answer(self) -> str:
-        """What the agent says meanwhile, if it does."""
-        answers = AGENT[self.plan.lang]
-        if self.plan.group == "echo":
-            return self.plan.script
-        return "" if self.is_turn else answers[self.plan.number % len(answers)]
 
     @property
     def is_turn(self) -> bool:
@@ -102,11 +85,15 @@ class ClipMaker:
     """Makes clips; what a voice has said once is not spoken again.
 
     Args:
-        say: The voice.
+        say: The voices.
+        clips: The set that they are of.
     """
 
-    def __init__(self, say: Say) -> None:
-        self._say = cache(lambda text, lang, prosody: _trimmed(say(text, lang, prosody)))
+    def __init__(self, say: Say, clips: ClipSet) -> None:
+        self._clips = clips
+        self._say = cache(
+            lambda text, lang, prosody, voice: _trimmed(say(text, lang, prosody, voice))
+        )
 
     def make(self, plan: Plan) -> Clip:
         """The clip of a plan; the same every time."""
@@ -119,16 +106,18 @@ class ClipMaker:
         start, end = _LEAD, _LEAD + len(spoken) / SAMPLE_RATE
         sound = np.pad(spoken, (round(_LEAD * SAMPLE_RATE), round(TAIL * SAMPLE_RATE)))
         if plan.noise is not None and plan.level is not None:
-            noise = self._noise(plan.noise, len(sound), _seed(plan))
+            noise = self._noise(plan.noise, len(sound), self._seed(plan))
             sound = sound + noise * (_level(spoken) * _gain(-plan.level) / _level(noise))
         shifted = tuple((start + begin, start + stop) for begin, stop in pauses)
-        return Clip(plan, _in_room(sound, _seed(plan)), start, end, shifted)
+        return Clip(plan, self._in_room(sound, plan), start, end, shifted)
 
     def _over_agent(self, plan: Plan) -> Clip:
+        answers, speaker = self._clips.agent[plan.lang], self._clips.agents[plan.lang]
         is_echo = plan.group == "echo"
-        answer = plan.script if is_echo else AGENT[plan.lang][plan.number % len(AGENT[plan.lang])]
-        agent = self._say(answer, plan.lang, Prosody())
-        echo = _echo(agent) * _gain(plan.level if plan.level is not None else _RESIDUE)
+        answer = plan.script if is_echo else answers[plan.number % len(answers)]
+        agent = self._say(answer, plan.lang, speaker.manner, speaker.voice)
+        level = plan.level if plan.level is not None else _RESIDUE
+        echo = _echo(agent, self._clips.room) * _gain(level)
         user, start, end = np.zeros(0, np.float32), None, None
         if plan.group == "sound":
             user = _sound(plan.number)
@@ -138,8 +127,15 @@ class ClipMaker:
         at = round(_OVER_AT * SAMPLE_RATE)
         sound = np.zeros(max(len(agent), at + len(user)) + 2 * SAMPLE_RATE, np.float32)
         sound[at : at + len(user)] = user
-        room = _in_room(sound, _seed(plan))
-        return Clip(plan, room, start, end, echo=to_int16(echo), agent=to_int16(agent))
+        return Clip(
+            plan,
+            self._in_room(sound, plan),
+            start,
+            end,
+            echo=to_int16(echo),
+            agent=to_int16(agent),
+            answer=answer,
+        )
 
     # --- voices -----------------------------------------------------------------------------------
 
@@ -147,11 +143,15 @@ class ClipMaker:
         """A script's sound from its first to its last voiced sample, and its pauses."""
         parts = _PAUSE.split(plan.script)
         texts, marks, seconds = parts[::3], parts[1::3], [float(s) for s in parts[2::3]]
-        speaker = _SPEAKERS[plan.number % len(_SPEAKERS)] if plan.lang == "en" else Prosody()
+        speakers = self._clips.speakers[plan.lang]
+        speaker = speakers[plan.number % len(speakers)]
         if "<" in marks:
             pieces = self._cut(texts, plan.lang, speaker)
         else:
-            pieces = [self._say(t, plan.lang, _manner(t, plan.lang, speaker)) for t in texts]
+            pieces = [
+                self._say(text, plan.lang, self._manner(text, plan.lang, speaker), speaker.voice)
+                for text in texts
+            ]
         sound, pauses = pieces[0], []
         for pause, piece in zip(seconds, pieces[1:], strict=True):
             begin = len(sound) / SAMPLE_RATE
@@ -160,53 +160,78 @@ class ClipMaker:
             sound = np.concatenate((sound, silence, piece))
         return sound, pauses
 
-    def _cut(self, texts: list[str], lang: Lang, speaker: Prosody) -> list[FloatWaveform]:
+    def _cut(self, texts: list[str], lang: Lang, speaker: Speaker) -> list[FloatWaveform]:
         """One sentence spoken in one breath, in pieces: cut where it is softest between words."""
-        whole = self._say(" ".join(texts), lang, speaker)
-        lengths = np.array([len(self._say(text, lang, speaker)) for text in texts], np.float64)
+        whole = self._say(" ".join(texts), lang, speaker.manner, speaker.voice)
+        # Whoever speaks it, a text takes about the same share of its sentence.
+        lengths = np.array([len(self._say(t, lang, speaker.manner, None)) for t in texts], float)
         near = np.cumsum(lengths)[:-1] / lengths.sum() * len(whole)
         return [_faded(piece) for piece in np.split(whole, [_softest(whole, int(n)) for n in near])]
+
+    def _manner(self, text: str, lang: Lang, speaker: Speaker) -> Prosody:
+        own = speaker.manner
+        if text.strip(",.…，。 ").casefold() in _FILLERS:
+            manner = self._clips.filling
+        elif text.endswith((",", "…", "，")):
+            manner = self._clips.hanging
+        else:
+            return own
+        rate = own.rate * manner.rate
+        if lang == "zh":  # tones stay as they are
+            return replace(own, rate=rate)
+        return replace(own, range=manner.range, rate=rate, final=manner.final)
+
+    # --- rooms ------------------------------------------------------------------------------------
 
     def _noise(self, kind: Noise, length: int, seed: int) -> FloatWaveform:
         rng = np.random.default_rng(seed)
         if kind == "white":
             return rng.standard_normal(length).astype(np.float32)
-        babble = np.zeros(length, np.float32)
+        babble, sentences = np.zeros(length, np.float32), self._clips.babble
+        speakers = self._clips.speakers["en"]
         for number in range(6):  # a table of six
-            speaker = _SPEAKERS[number % len(_SPEAKERS)]
-            words = self._say(BABBLE[number % len(BABBLE)], "en", speaker)
+            speaker = speakers[number % len(speakers)]
+            text = sentences[number % len(sentences)]
+            words = self._say(text, "en", speaker.manner, speaker.voice)
             babble += np.resize(np.roll(words, int(rng.integers(len(words)))), length)
         return babble
 
+    def _in_room(self, sound: FloatWaveform, plan: Plan) -> Waveform:
+        rng = np.random.default_rng(self._seed(plan) + 1)
+        room = rng.standard_normal(len(sound)) * _gain(self._clips.room.floor)
+        return to_int16((sound + room).astype(np.float32))
 
-def _manner(text: str, lang: Lang, speaker: Prosody) -> Prosody:
-    if text.strip(",.…，。 ").casefold() in _FILLERS:
-        manner = _FILLING
-    elif text.endswith((",", "…", "，")):
-        manner = _HANGING
-    else:
-        return speaker
-    if lang == "zh":  # tones stay as they are
-        return Prosody(rate=manner.rate)
-    return Prosody(
-        pitch=speaker.pitch, range=manner.range, rate=speaker.rate * manner.rate, final=manner.final
-    )
+    def _seed(self, plan: Plan) -> int:
+        return zlib.crc32(plan.name.encode(), self._clips.room.seed)
+
+
+_SOUNDS: tuple[Seconds, ...] = (0.35, 0.08, 0.9, 1.5, 0.3, 1.2, 0.9, 1.5)
 
 
 def _sound(number: int) -> FloatWaveform:
-    """A noise that is no voice: a cough-like burst, a knock, a clatter, a hum."""
+    """A noise that is no voice, of eight."""
     rng = np.random.default_rng(number)
-    time = np.arange(round((0.35, 0.08, 0.9, 1.5)[number] * SAMPLE_RATE)) / SAMPLE_RATE
+    time = np.arange(round(_SOUNDS[number] * SAMPLE_RATE)) / SAMPLE_RATE
     white = rng.standard_normal(len(time))
     match number:
-        case 0:
+        case 0:  # a cough, nearly
             shape = white * np.exp(-time / 0.08) + 0.6 * np.roll(white * np.exp(-time / 0.06), 3000)
-        case 1:
+        case 1:  # a knock
             shape = np.sin(2 * np.pi * 180 * time) * np.exp(-time / 0.015)
-        case 2:
+        case 2:  # a clatter
             shape = white * (np.sin(2 * np.pi * 9 * time) > 0.6)
-        case _:
+        case 3:  # a hum
             shape = np.sin(200 * np.pi * time) + 0.5 * np.sin(400 * np.pi * time)
+        case 4:  # a door
+            shape = np.convolve(white, np.ones(40), "same") * np.exp(-time / 0.05)
+        case 5:  # a keyboard
+            shape = white * np.exp(-(time % 0.15) / 0.006)
+        case 6:  # a doorbell
+            shape = np.sin(2 * np.pi * np.where(time < 0.4, 660, 520) * time)
+            shape *= np.exp(-(time % 0.4) / 0.2)
+        case _:  # water
+            shape = np.cumsum(white) - np.convolve(np.cumsum(white), np.ones(200) / 200, "same")
+            shape *= np.sin(np.pi * time / time[-1])
     loudest: FloatWaveform = (0.25 * shape / np.abs(shape).max()).astype(np.float32)
     return loudest
 
@@ -253,22 +278,13 @@ def _gain(decibels: float) -> float:
     return float(10 ** (decibels / 20))
 
 
-def _echo(played: FloatWaveform) -> FloatWaveform:
-    """As the microphone hears it: late, and with a small room's reverberation; as loud."""
-    rng = np.random.default_rng(0)
-    time = np.arange(round(_ECHO_FADES * SAMPLE_RATE)) / SAMPLE_RATE
-    room = rng.standard_normal(len(time)) * np.exp(-6.9 * time / _ECHO_FADES) * 0.3
-    room[0] = 1.0
-    late = np.pad(np.convolve(played, room), (round(_ECHO_LATE * SAMPLE_RATE), 0))
+def _echo(played: FloatWaveform, room: Room) -> FloatWaveform:
+    """As the microphone hears it: late, and with the room's reverberation; as loud."""
+    rng = np.random.default_rng(room.seed)
+    time = np.arange(round(room.fades * SAMPLE_RATE)) / SAMPLE_RATE
+    answer = rng.standard_normal(len(time)) * np.exp(-6.9 * time / room.fades) * room.tail
+    answer[0] = 1.0
+    late = np.pad(np.convolve(played, answer), (round(room.late * SAMPLE_RATE), 0))
     echo = late[: len(played)].astype(np.float32)
     heard: FloatWaveform = echo * np.float32(_level(played) / _level(echo))
     return heard
-
-
-def _in_room(sound: FloatWaveform, seed: int) -> Waveform:
-    room = np.random.default_rng(seed + 1).standard_normal(len(sound)) * _gain(_ROOM)
-    return to_int16((sound + room).astype(np.float32))
-
-
-def _seed(plan: Plan) -> int:
-    return zlib.crc32(plan.name.encode())

@@ -1,16 +1,17 @@
-"""What is said in the clips of `echat bench turns`.
+"""What a set of clips of `echat bench turns` is made of.
 
-`|0.8|` is a pause between pieces that are spoken one by one, `<0.8>` one that is cut into a
-sentence spoken in one breath.
+In a script `|0.8|` is a pause between pieces that are spoken one by one, `<0.8>` one that is cut
+into a sentence spoken in one breath.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
+from echat_sdk.audio import Seconds
+from echat_sdk.model.cascade.prosody import Prosody
 from echat_sdk.turn import Lang
 
 Group = Literal[
@@ -21,6 +22,8 @@ Group = Literal[
 
 Noise = Literal["white", "babble"]
 
+SetName = Literal["tuned", "held-out"]
+
 SNR = (20, 10, 5)
 """Decibels of speech over noise."""
 
@@ -30,103 +33,37 @@ ECHO = (-20, -12, -6)
 LOUD_ECHO = -12
 """Of a speaker beside the microphone, where somebody speaks over the agent."""
 
-TURNS: Mapping[tuple[Group, Lang], tuple[str, ...]] = MappingProxyType(
-    {
-        ("complete", "en"): (
-            "My dog Rex died yesterday.",
-            "I got the job!",
-            "What time does the train to Boston leave tomorrow?",
-            "I had a really long day at work and I just want to lie down.",
-            "Can you help me?",
-            "My sister is coming to visit us next weekend.",
-            "No, I have never been there.",
-            "Thank you, that was very kind of you.",
-        ),
-        ("complete", "zh"): ("我今天找到工作了。", "明天会下雨吗？"),
-        ("pause", "en"): (
-            "I was thinking about <0.6> maybe going home for a while.",
-            "My mother called me this morning <0.9> and she told me the news.",
-            "If it rains on Saturday, |0.5| we will stay at home.",
-            "The thing that worries me most <1.2> is the money.",
-            "I would like to order, |0.4| two coffees, |0.8| and a piece of cake.",
-            "When I was a child <0.7> we lived near the sea.",
-            "My number is five five five <0.8> two one nine four.",
-            "She said that she wanted to <0.5> go there alone.",
-            "He has been in the hospital <1.0> since last Tuesday.",
-            "I really do not know <0.4> what I should <1.5> say to him.",
-            "The doctor told me that <0.7> I have to rest for a week.",
-            "Yesterday I went to the <0.5> bank to open an account.",
-            "We have two dogs <0.6> and a very old cat.",
-            "Could you tell me <0.9> how I get to the airport <0.6> from here?",
-            "My daughter is <0.8> getting married in June.",
-            "I think <0.4> that he was <1.1> angry with me.",
-            "First you turn left, |0.7| then you go straight on.",
-            "I have not slept <0.5> since my husband left <1.3> in March.",
-        ),
-        ("pause", "zh"): ("我昨天去了医院，|0.8| 医生说没事。", "我想问一下 <0.6> 这个多少钱？"),
-        ("filler", "en"): (
-            "I need, |0.4| um, |0.6| a table for two.",
-            "So, |0.5| uh, |0.5| my brother is getting married.",
-            "It is like, |0.4| hmm, |0.9| like nobody listens to me.",
-            "Um, |0.7| could you say that again?",
-            "We met at the, |0.5| uh, |0.8| at the station in Berlin.",
-            "Well, |0.6| you know, |0.7| it was not my fault.",
-        ),
-        ("filler", "zh"): ("嗯…… |0.6| 我不太清楚。", "我想买那个…… |0.9| 红色的杯子。"),
-        ("trailing", "en"): (
-            "I wanted to call her, and then I… |1.5| I just could not do it.",
-            "Maybe if I had been there… |1.3| but it is too late now.",
-            "We could go to the cinema, or… |1.0| or we could stay in.",
-            "He never said a word, so… |1.4| so I left.",
-            "I do not know, I just thought that maybe…",
-        ),
-        ("trailing", "zh"): ("我本来想告诉她，可是…… |1.2| 算了吧。",),
-    }
-)
 
-NOISY: tuple[str, ...] = (
-    "What time does the train to Boston leave tomorrow?",
-    "My mother called me this morning, |0.9| and she told me the news.",
-)
-"""Spoken in every noise."""
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Somebody who speaks in clips.
 
-AGENT: Mapping[Lang, tuple[str, ...]] = MappingProxyType(
-    {
-        "en": (
-            "I am so sorry to hear that. It sounds like it has been a very hard week for you. "
-            "Do you want to tell me a little more about what happened?",
-            "That is wonderful news! You have worked so hard for this, and it really paid off. "
-            "When do you start, and how are you going to celebrate?",
-        ),
-        "zh": ("听到这个消息我真的很难过，你一定很不好受。",),
-    }
-)
-"""What the agent is saying meanwhile."""
+    Attributes:
+        voice: A packaged voice; None is the default of the language.
+        manner: How they speak.
+    """
 
-OVER: Mapping[tuple[Group, Lang], tuple[str, ...]] = MappingProxyType(
-    {
-        ("backchannel", "en"): ("Mm-hm.", "Yeah.", "Okay.", "Right.", "Oh really?", "I see."),
-        ("backchannel", "zh"): ("嗯。", "对。"),
-        ("stop", "en"): ("Stop.", "Wait, wait.", "Hold on a second.", "Stop talking please."),
-        ("stop", "zh"): ("等一下。",),
-        ("words", "en"): (
-            "No, that is not what I meant.",
-            "Actually, can I ask you something else?",
-            "But it was my own fault.",
-            "What did you say?",
-            "I do not want to talk about that any more.",
-        ),
-        ("words", "zh"): ("不是这样的。",),
-    }
-)
+    voice: str | None
+    manner: Prosody
 
-BABBLE: tuple[str, ...] = (
-    "The meeting was moved to Thursday because nobody had read the report.",
-    "They opened a new bakery at the corner and the bread is very good.",
-    "You should have seen his face when the waiter brought the bill.",
-    "It takes about forty minutes by bus if there is no traffic.",
-)
-"""Spoken at once, at the other tables."""
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where clips are heard.
+
+    Attributes:
+        late: From the speaker to the microphone: device and air.
+        fades: In which its reverberation falls to a thousandth.
+        tail: Of the reverberation's first moment against the direct sound.
+        floor: What is always heard, in dBFS.
+        seed: Draws its reverberation and what noises are drawn from.
+    """
+
+    late: Seconds
+    fades: Seconds
+    tail: float
+    floor: float
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,35 +89,74 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of the clip; unique."""
+        """Of the clip; unique in its set."""
         parts = (self.group, self.lang, self.number + 1, self.noise, self.level)
         return " ".join(str(part) for part in parts if part is not None)
 
 
-def plans(langs: tuple[Lang, ...] = ("en", "zh")) -> tuple[Plan, ...]:
-    """Every clip in these languages."""
-    found = [
-        Plan(group, lang, script, number)
-        for (group, lang), scripts in (*TURNS.items(), *OVER.items())
-        for number, script in enumerate(scripts)
-    ]
-    found += [
-        Plan("noise", "en", script, number, noise, level)
-        for number, script in enumerate(NOISY)
-        for noise in ("white", "babble")
-        for level in SNR
-    ]  # fmt: skip
-    found += [
-        Plan("echo", lang, script, number, None, level)
-        for lang, scripts in AGENT.items()
-        for number, script in enumerate(scripts)
-        for level in ECHO
-    ]
-    found += [
-        Plan(group, lang, script, number, None, LOUD_ECHO)
-        for (group, lang), scripts in OVER.items()
-        for number, script in enumerate(scripts[:3])
-        if lang == "en"
-    ]
-    found += [Plan("sound", "en", "", number) for number in range(4)]
-    return tuple(plan for plan in found if plan.lang in langs)
+@dataclass(frozen=True, slots=True)
+class ClipSet:
+    """Scripts, and by whom and where they are spoken.
+
+    Attributes:
+        name: As `--set` takes it.
+        turns: What the user says in a quiet room.
+        noisy: What the user says in every noise.
+        agent: What the agent is saying meanwhile.
+        over: What the user says over it.
+        babble: Spoken at once, at the other tables.
+        sounds: Numbers of the noises that are made over the agent's voice.
+        speakers: Users; they take turns.
+        agents: The agent.
+        hanging: How a clause is said that something is to follow.
+        filling: How "um" is said.
+        room: Where all of it is heard.
+    """
+
+    name: SetName
+    turns: Mapping[tuple[Group, Lang], tuple[str, ...]]
+    noisy: Mapping[Lang, tuple[str, ...]]
+    agent: Mapping[Lang, tuple[str, ...]]
+    over: Mapping[tuple[Group, Lang], tuple[str, ...]]
+    babble: tuple[str, ...]
+    sounds: range
+    speakers: Mapping[Lang, tuple[Speaker, ...]]
+    agents: Mapping[Lang, Speaker]
+    hanging: Prosody
+    filling: Prosody
+    room: Room
+
+    def plans(self, langs: tuple[Lang, ...] = ("en", "zh")) -> tuple[Plan, ...]:
+        """Every clip in these languages."""
+        found = [
+            Plan(group, lang, script, number)
+            for (group, lang), scripts in (*self.turns.items(), *self.over.items())
+            for number, script in enumerate(scripts)
+        ]
+        found += [
+            Plan("noise", lang, script, number, noise, level)
+            for lang, scripts in self.noisy.items()
+            for number, script in enumerate(scripts)
+            for noise in ("white", "babble")
+            for level in SNR
+        ]  # fmt: skip
+        found += [
+            Plan("echo", lang, script, number, None, level)
+            for lang, scripts in self.agent.items()
+            for number, script in enumerate(scripts)
+            for level in ECHO
+        ]
+        found += [
+            Plan(group, lang, script, number, None, LOUD_ECHO)
+            for (group, lang), scripts in self.over.items()
+            for number, script in enumerate(scripts[:3])
+            if lang == "en"
+        ]
+        found += [Plan("sound", "en", "", number) for number in self.sounds]
+        return tuple(plan for plan in found if plan.lang in langs)
+
+    @property
+    def voices(self) -> frozenset[str]:
+        """The packaged voices that it needs beside the defaults of its languages."""
+        everyone = [*self.agents.values(), *(s for those in self.speakers.values() for s in those)]
+        return frozenset(each.voice for each in everyone if each.voice is not None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import soxr
 from echat_sdk.audio import SAMPLE_RATE, Seconds, Waveform
 from echat_sdk.bench.turn_clips import Clip, ClipMaker, Say
 from echat_sdk.bench.turn_ends import TurnRow, measure, share, systems
+from echat_sdk.bench.turn_held_out import HELD_OUT
 from echat_sdk.bench.turn_runs import (
     Judgements,
     Listened,
@@ -25,7 +27,8 @@ from echat_sdk.bench.turn_runs import (
     listen,
     speak_over,
 )
-from echat_sdk.bench.turn_scripts import Plan
+from echat_sdk.bench.turn_scripts import ClipSet, Plan, SetName
+from echat_sdk.bench.turn_tuned import TUNED
 from echat_sdk.errors import AudioDeviceError
 from echat_sdk.io.echo import EchoRemover, WebRTCProcessing
 from echat_sdk.io.echo_guard import EchoGuard
@@ -36,6 +39,8 @@ from echat_sdk.turn_policy import TurnPolicy
 
 Step = Callable[[int, int], None]
 Remedy = Literal["off", "guard", "cancel"]
+
+SETS: Mapping[SetName, ClipSet] = MappingProxyType({"tuned": TUNED, "held-out": HELD_OUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class TurnBench:
     """What was found.
 
     Attributes:
+        set: Which clips.
         clips: Those of turns.
         pauses: In them.
         policy: Ours, with which it was measured.
@@ -83,6 +89,7 @@ class TurnBench:
         missed_barge_ins: Share of words to the agent for which it did not, likewise.
     """
 
+    set: SetName
     clips: int
     pauses: int
     policy: Mapping[str, float]
@@ -94,6 +101,7 @@ class TurnBench:
 
 def run(
     say: Say,
+    clips: ClipSet,
     plans: Sequence[Plan],
     *,
     vad: VAD,
@@ -104,15 +112,16 @@ def run(
     """Make the clips and measure.
 
     Args:
-        say: The voice that they are made with.
-        plans: Which clips.
+        say: The voices that they are made with.
+        clips: The set that they are of.
+        plans: Which of it.
         vad: Tells speech.
         turn_end: Tells whether a turn sounds complete.
         policy: Ours; None is the default.
         step: Told how many clips have been made and heard.
     """
     policy = policy or TurnPolicy()
-    maker, removers = ClipMaker(say), remedies()
+    maker, removers = ClipMaker(say, clips), remedies()
     turns: list[Listened] = []
     over: list[_Over] = []
     for number, plan in enumerate(plans, 1):
@@ -128,6 +137,7 @@ def run(
         step(number, len(plans))
     rows = tuple(measure(system, turns) for system in systems(policy, Judgements(turn_end)))
     return TurnBench(
+        set=clips.name,
         clips=len(turns),
         pauses=sum(len(each.clip.pauses) for each in turns),
         policy={k: v for k, v in policy.model_dump().items() if isinstance(v, float)},
@@ -196,8 +206,9 @@ def open_voice(*, threads: int = 1) -> Say:
     folder = zoo.find("kokoro-82m")
     voice = Voice(folder / "kokoro-v1.0.int8.onnx" if folder else None, threads=threads)
 
-    def say(text: str, lang: Lang, prosody: Prosody) -> Waveform:
-        pieces = [d.samples for d in voice.say(text, lang=lang, emotion=prosody)]
+    def say(text: str, lang: Lang, prosody: Prosody, name: str | None) -> Waveform:
+        said = voice.say(text, lang=lang, emotion=prosody, voice=name)
+        pieces = [delta.samples for delta in said]
         spoken: Waveform = soxr.resample(np.concatenate(pieces), voice.sample_rate, SAMPLE_RATE)
         return spoken
 

@@ -20,6 +20,7 @@ from echat_sdk.turn import Heard, TextDelta, ThinkDelta
 
 if TYPE_CHECKING:
     from echat_sdk.agent import Answer
+    from echat_sdk.audio import Seconds
     from echat_sdk.turn import Delta, Recollection, Timings
 
 NOTHING_HEARD = "I heard no speech."
@@ -27,7 +28,7 @@ NOTHING_HEARD = "I heard no speech."
 NO_VOICE = "not spoken: no voice for this language is here; echat models pull kokoro-82m"
 
 _BAR = 24
-_STAGES = (
+STAGES = (
     ("heard", "words and cues"),
     ("think", "thought"),
     ("first_text", "first words"),
@@ -55,7 +56,7 @@ def as_json(answer: Answer, path: Path | None, user: str) -> dict[str, Any]:
         "turn_id": answer.turn_id or None,
         "timings": {
             name: None if (at := getattr(turn.timings, name)) is None else round(at, 4)
-            for name, _ in _STAGES
+            for name, _ in STAGES
         },
         **({} if turn.transcript else {"note": NOTHING_HEARD}),
     }
@@ -159,17 +160,31 @@ def _remembered(recollection: Recollection) -> str:
     return " · ".join([*before, *recollection.facts, *filter(None, [recollection.mood])])
 
 
+def steps(
+    timings: Timings, columns: int, whole: Seconds | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """The stages of an answer, each as its name, a bar where it lies in time, and when it was done.
+
+    Args:
+        timings: When each stage was done; those that never were are left out.
+        columns: Width of a bar.
+        whole: Time of the right end of the bars; what lies beyond is shown as an arrow. None is the
+            end of the answer.
+    """
+    whole = max(whole or timings.done or 1.0, 0.001)
+    before = 0.0
+    for name, label in STAGES:
+        if (at := getattr(timings, name)) is None:
+            continue
+        start = min(columns - 1, round(min(1.0, before / whole) * columns))
+        length = max(1, round(min(1.0, at / whole) * columns) - start)
+        bar = "▇" * length if at <= whole else "▇" * (length - 1) + "▸"
+        yield label, (" " * start + bar).ljust(columns), f"{at:.2f} s"
+        before = at
+
+
 def _waterfall(timings: Timings) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
-    whole = timings.done or 1.0
-    before = 0.0
-    for name, label in _STAGES:
-        at = getattr(timings, name)
-        if at is None:
-            continue
-        start = round(before / whole * _BAR)
-        length = max(1, round(at / whole * _BAR) - start)
-        bar = " " * start + "▇" * length
-        table.add_row(Text(label.ljust(14), "dim"), Text(bar.ljust(_BAR), "blue"), f"{at:.2f} s")
-        before = at
+    for label, bar, at in steps(timings, _BAR):
+        table.add_row(Text(label.ljust(14), "dim"), Text(bar, "blue"), at)
     return table

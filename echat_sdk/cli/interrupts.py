@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 _RETRY = 0.02  # seconds
+_restores: list[Callable[[], None]] = []
 
 
 def install() -> None:
@@ -25,9 +27,8 @@ def install() -> None:
 
     def press(number: int, frame: FrameType | None) -> None:
         nonlocal is_asked
-        if is_asked:  # nothing is lost: the store survives a power cut, and files appear whole
-            os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"")
-            os._exit(130)
+        if is_asked:
+            _leave()
         is_asked = True
         end(number, frame)
 
@@ -44,25 +45,45 @@ def install() -> None:
 
 @contextmanager
 def taken_by(end: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C call `end` in the running event loop; a second one ends the process at once."""
+    """Let Ctrl-C or SIGTERM call `end` in the event loop; a second Ctrl-C leaves at once."""
     loop = asyncio.get_running_loop()
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def press() -> None:
         loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        signal.signal(signal.SIGINT, lambda *_: _leave())
         end()
 
     try:
-        loop.add_signal_handler(signal.SIGINT, press)
+        for number in before:
+            loop.add_signal_handler(number, press)
     except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
         yield
         return
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+@contextmanager
+def restoring(restore: Callable[[], None]) -> Iterator[None]:
+    """Have something put right even where the process is left at once."""
+    _restores.append(restore)
+    try:
+        yield
+    finally:
+        _restores.remove(restore)
+
+
+def _leave() -> NoReturn:
+    """End the process. Nothing is lost: the store survives a power cut, and files appear whole."""
+    for restore in _restores:
+        restore()
+    os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"")  # the cursor is seen again
+    os._exit(130)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from echat_sdk import config
-from echat_sdk.cli import account, interrupts, rooms
-from echat_sdk.cli.live_view import LiveView, event_as_json
+from echat_sdk.cli import account, keyboard
+from echat_sdk.cli.conversation import Typed, converse
+from echat_sdk.cli.event_json import event_as_json
+from echat_sdk.cli.live_view import LiveView
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.errors import ConfigError
 
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
     from echat_sdk.agent.events import Event
     from echat_sdk.config import Settings
     from echat_sdk.io.echo import Kind as Echo
-    from echat_sdk.protocols import AudioIO, Memory
+    from echat_sdk.io.echo import Noise
+    from echat_sdk.protocols import AudioIO
     from echat_sdk.turn_policy import Preset
 
 PolicyOption = Annotated[
     str, typer.Option("--policy", metavar="patient|normal|brisk|kiosk", help="How long it waits.")
+]
+NoiseOption = Annotated[
+    str, typer.Option("--noise", metavar="keep|suppress", help="Whether steady noise is taken out.")
 ]
 Consent = Literal["flag", "asked"]
 
@@ -56,6 +62,7 @@ def talk(
             metavar="auto|cancel|guard|off", help="What is done about the agent's own voice."
         ),
     ] = "auto",
+    noise: NoiseOption = "keep",
     record: Annotated[
         Path | None,
         typer.Option(help="Keep both sides in this new folder; asks for consent."),
@@ -63,10 +70,18 @@ def talk(
     consent: Annotated[
         bool, typer.Option("--consent", help="All who will be heard agree to be recorded.")
     ] = False,
+    types: Annotated[
+        bool,
+        typer.Option(
+            "--type", help="Lines on standard input are turns, each taken when the agent listens."
+        ),
+    ] = False,
     list_devices: Annotated[bool, typer.Option("--devices", help="List them and end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Converse: speak, be answered, interrupt. Ctrl-C ends it; what was said is kept.
+
+    At a terminal a line may be typed, too; it interrupts, as speech does.
 
     Example: [bold]echat talk --user ada[/]
     Example: [bold]echat talk --input question.wav --output answer.wav[/]
@@ -82,12 +97,14 @@ def talk(
         settings,
         policy_name(patience),
         _echo_kind(echo),
+        noise_kind(noise),
         greeting,
         source,
         out,
         (microphone, speaker),
         record,
         None if record is None else _consent(is_given=consent),
+        types,
     )
     asyncio.run(_talk(plan, as_json=as_json))
 
@@ -99,12 +116,14 @@ class _Plan:
     settings: Settings
     policy: Preset
     echo: Echo
+    noise: Noise
     greeting: str
     source: Path | None
     out: Path | None
     devices: tuple[str | None, str | None]
     record: Path | None
     consent: Consent | None
+    types: bool
 
 
 async def _talk(plan: _Plan, *, as_json: bool) -> None:
@@ -113,7 +132,7 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
     settings = plan.settings
     async with AsyncExitStack() as stack:
         audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
-        view = LiveView(audio, quiet=as_json)
+        view = LiveView(audio, f"{settings.user} · {settings.model}", quiet=as_json)
         memory = stack.enter_context(closing(SQLMemory(settings.store)))
 
         def tell(event: Event) -> None:
@@ -124,45 +143,38 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
             else:
                 view.show(event)
 
+        lines = _typed_lines(plan, view, as_json=as_json)
         with view:
             await converse(
-                settings, plan.policy, view.audio, memory, tell, plan.greeting, quiet=as_json
+                settings,
+                plan.policy,
+                view.audio,
+                memory,
+                tell,
+                plan.greeting,
+                quiet=as_json,
+                typed=None if lines is None else _kept(keyboard.typed_turns(lines), keep),
+                takes_turns=plan.types,
             )
 
 
-async def converse(
-    settings: Settings,
-    policy: Preset,
-    audio: AudioIO,
-    memory: Memory,
-    tell: Callable[[Event], None],
-    greeting: str = "",
-    *,
-    quiet: bool,
-) -> None:
-    """Converse with the model that the settings name, until the sound or the conversation ends."""
-    from echat_sdk.agent import Agent
-    from echat_sdk.turn_policy import TurnPolicy
-    from echat_sdk.vad import open_vad
+def _typed_lines(plan: _Plan, view: LiveView, *, as_json: bool) -> AsyncIterator[str] | None:
+    """Lines that may be typed: by hand at a terminal, by a program where that was asked for."""
+    if plan.types:
+        return keyboard.lines_of_pipe()
+    if as_json or not keyboard.is_at_terminal():
+        return None
+    if view.is_drawn:
+        return keyboard.lines_of_terminal(view.typing)
+    return keyboard.lines_of_pipe()
 
-    with account.working("waking up", quiet=quiet):
-        model = rooms.model(settings, lazy=False)
-        turn_end = rooms.turn_end(settings)
-    async with Agent(
-        model,
-        memory,
-        user=settings.user,
-        think=settings.think,
-        lang=settings.lang,
-        audio=audio,
-        vad=open_vad(),
-        turn_end=turn_end,
-        policy=TurnPolicy.of(policy),
-        greeting=greeting,
-    ) as agent:
-        with interrupts.taken_by(agent.end):
-            async for event in agent.events():
-                tell(event)
+
+async def _kept(typed: Typed, keep: Callable[[dict[str, object]], None] | None) -> Typed:
+    """Typed turns, written down beside what happened."""
+    async for text, cues in typed:
+        if keep is not None:
+            keep({"event": "typed", "text": text, "cues": cues.to_json()})
+        yield text, cues
 
 
 async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:
@@ -173,7 +185,7 @@ async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:
 
         microphone, speaker = plan.devices
         local = await stack.enter_async_context(LocalAudio(microphone=microphone, speaker=speaker))
-        return without_echo(local, plan.echo)
+        return without_echo(local, plan.echo, plan.noise)
     from echat_sdk.audio import frames
     from echat_sdk.io.timed import TimedAudio
     from echat_sdk.io.wav import check_writable, read_audio, write_audio
@@ -184,7 +196,7 @@ async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:
     audio = TimedAudio(frames(heard), tail=_TAIL)
     stack.callback(lambda: write_audio(out, audio.recording(), audio.output_rate))
     # In a recording there is no echo of an answer that has not been given.
-    return without_echo(audio, "off" if plan.echo == "auto" else plan.echo)
+    return without_echo(audio, "off" if plan.echo == "auto" else plan.echo, plan.noise)
 
 
 async def _recorded(
@@ -210,6 +222,7 @@ async def _recorded(
                 think=settings.think,
                 policy=plan.policy,
                 echo=kind_of(audio),
+                noise=plan.noise,
                 greeting=plan.greeting,
             ),
         )
@@ -237,6 +250,16 @@ def _echo_kind(name: str) -> Echo:
     if name not in get_args(Kind):
         raise ConfigError(f"no --echo {name!r}; one of {', '.join(get_args(Kind))}")
     kind: Echo = name  # type: ignore[assignment]
+    return kind
+
+
+def noise_kind(name: str) -> Noise:
+    """What is done about noise, by its name, or a complaint that names all."""
+    from echat_sdk.io.echo import Noise
+
+    if name not in get_args(Noise):
+        raise ConfigError(f"no --noise {name!r}; one of {', '.join(get_args(Noise))}")
+    kind: Noise = name  # type: ignore[assignment]
     return kind
 
 

@@ -1,65 +1,71 @@
-"""A live conversation on the terminal: calm, one line that moves and a transcript that grows."""
+"""A live conversation on the terminal: a transcript that grows, and a panel that stays at its foot.
+
+Where nobody watches (a pipe, a terminal that cannot move its cursor) there is the transcript alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import asdict
+import asyncio
+from collections import deque
+from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from echat_sdk.agent.events import (
-    Failed,
-    State,
-    StateChanged,
-    ToolCalled,
-    ToolReturned,
-    TurnFinished,
-    UserStarted,
-    UserStopped,
-)
-from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
-from echat_sdk.cli import account
-from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, TurnStatus
+from echat_sdk.agent.events import StateChanged, TurnFinished
+from echat_sdk.audio import Seconds
+from echat_sdk.cli.account import printable
+from echat_sdk.cli.meter import Metered
+from echat_sdk.cli.mood import Mood
+from echat_sdk.cli.panel import LABEL, Scene, panel
+from echat_sdk.cli.transcript import Line, Transcript
+from echat_sdk.turn import Heard
 
 if TYPE_CHECKING:
     from echat_sdk.agent.events import Event
     from echat_sdk.protocols import AudioIO
 
-_METER = 20
-_QUIETEST = -60.0  # dBFS at the left end of the meter
-_FACES = {
-    State.LISTENING: ("○", "listening", "dim"),
-    State.HEARING: ("●", "hearing you", "cyan"),
-    State.THINKING: ("◌", "thinking", "yellow"),
-    State.SPEAKING: ("▶", "speaking", "green"),
-    State.OVERLAPPED: ("◈", "you speak over it", "magenta"),
-    State.ENDED: ("■", "ended", "dim"),
-}
+_EVERY: Seconds = 0.125  # between two drawings
+_NARROWEST, _WIDEST, _LOWEST = 20, 120, 5  # columns and rows that are drawn on
+_KEPT = 200  # lines that are written again when the terminal's width has changed
+_STYLES = {"you": "bold", "agent": "bold green", "fault": "red"}
 
 
 class LiveView:
-    """Shows events, and the level of the microphone.
+    """Shows events, levels and what is typed. Used from the event loop.
 
     Args:
         audio: The conversation's sound.
+        title: Who converses with what.
         quiet: Show nothing.
+        console: Where it is shown; None is standard output.
     """
 
-    def __init__(self, audio: AudioIO, *, quiet: bool) -> None:
-        self.audio: AudioIO = _Metered(audio, self._hears)
-        self._console = Console(highlight=False)
-        self._live = None if quiet or not self._console.is_terminal else Live(
-            console=self._console, refresh_per_second=10, transient=True
-        )  # fmt: skip
+    def __init__(
+        self, audio: AudioIO, title: str, *, quiet: bool, console: Console | None = None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.audio = Metered(audio, self._loop.time, self._changed)
+        self._console = console or Console(highlight=False)
         self._quiet = quiet
-        self._state = State.LISTENING
-        self._level = _QUIETEST
-        self._mood = ""
+        self._live = None if quiet or not self._console.is_interactive else Live(
+            console=self._console, auto_refresh=False, transient=True
+        )  # fmt: skip
+        self._transcript = Transcript(self.audio)
+        self._scene = Scene(title, Mood())
+        self._past: deque[Line] = deque(maxlen=_KEPT)
+        self._drawn: list[Text] = []
+        self._drawn_at: Seconds = -_EVERY
+        self._size = self._console.size
+        self._planned: asyncio.TimerHandle | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a panel, in which what is typed can be shown."""
+        return self._live is not None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -72,114 +78,107 @@ class LiveView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._planned is not None:
+            self._planned.cancel()
         if self._live is not None:
+            self._draw()
             self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Tell one event, if it is one to tell."""
+        """Take one event."""
+        if self._quiet:
+            return
         match event:
             case StateChanged(state):
-                self._state = state
-            case Heard() if event.transcript:
-                self._mood = str(event.cues.emotion.label) if event.cues.emotion.is_known else ""
-                self._say("you  ", event.transcript, "bold", self._mood)
+                self._scene.state = state
+            case Heard(transcript, _, cues, seconds) if transcript:
+                if seconds or cues.emotion.is_known:  # what is typed has no voice
+                    self._scene.mood.take(cues.emotion, goes_on=self._transcript.is_open)
             case TurnFinished(answer):
-                turn = answer.turn
-                first = turn.timings.first_audio
-                note = turn.reply_emotion.word
-                if first is not None:
-                    note += f", first sound {first:.2f} s"
-                if turn.status is not TurnStatus.COMPLETE:
-                    note += f", {turn.status.value}"
-                self._say("agent", turn.reply or "…", "bold green", note)
-            case Failed(error):
-                self._say("     ", str(error), "red", "")
-        self._draw()
+                self._scene.timings = answer.turn.timings
+        self._transcript.take(event)
+        if self._live is None:
+            for line in self._transcript.settled():
+                self._console.print(_plain(line), soft_wrap=True)
+        self._changed()
 
-    def _say(self, who: str, words: str, style: str, note: str) -> None:
-        text = Text.assemble((f"{who}  ", "dim"), (account.printable(words), style))
-        if note:
-            text.append(f"  ({note})", "dim")
-        self._console.print(text)
+    def typing(self, text: str) -> None:
+        """Show what is being typed."""
+        self._scene.typing = text
+        self._changed()
 
-    def _hears(self, frame: AudioFrame) -> None:
-        power = float(np.mean(frame.samples.astype(np.float32) ** 2)) + 1.0
-        level = 10 * np.log10(power / 32768**2)
-        self._level = max(level, self._level - 1.5)  # falls slowly, so that the eye can follow
-        self._draw()
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """Draw soon, and not too often."""
+        if self._live is not None and self._planned is None:
+            wait = self._drawn_at + _EVERY - self._loop.time()
+            self._planned = self._loop.call_later(max(0.0, wait), self._draw)
 
     def _draw(self) -> None:
-        if self._live is None:
+        assert self._live is not None, "nothing is planned where nothing is drawn"
+        self._planned = None
+        self._drawn_at = self._loop.time()
+        console, size = self._console, self._console.size
+        width = min(size.width, _WIDEST)
+        settled = self._transcript.settled()
+        self._past += settled
+        lines = self._picture(width, size.height)
+        if size.width != self._size.width:  # what is there has been broken into other lines
+            console.clear()
+            settled = list(self._past)
+        elif not settled and lines == self._drawn:
             return
-        face, words, style = _FACES[self._state]
-        share = min(1.0, max(0.0, 1 - self._level / _QUIETEST))
-        bar = "▮" * round(share * _METER)
-        self._live.update(
-            Text.assemble((f"{face} {words:<18}", style), (bar.ljust(_METER, "·"), "blue"))
-        )
+        self._drawn, self._size = lines, size
+        self._live.update(Group(*lines), refresh=True)
+        if settled:
+            rows = [row for line in settled for row in _hanging(line, console, width)]
+            console.print(*rows, sep="\n", soft_wrap=True)
+
+    def _picture(self, width: int, height: int) -> list[Text]:
+        if width < _NARROWEST or height < _LOWEST:
+            return []
+        scene = self._scene
+        scene.microphone = self.audio.microphone.share
+        scene.speaker = self.audio.speaker.share
+        # A column is left free: a full line would be broken in two by a terminal that shrinks.
+        foot = panel(scene, width - 1, height)
+        moving = self._transcript.moving()
+        rows = [row for line in moving for row in _hanging(line, self._console, width)]
+        room = height - len(foot) - 1
+        rows = [*rows[max(0, len(rows) - room) :], *foot]
+        for row in rows:  # they fit; to break them again is half of the work
+            row.no_wrap, row.overflow = True, "ignore"
+        return rows
 
 
-class _Metered:
-    """An `AudioIO` whose frames somebody looks at."""
-
-    def __init__(self, audio: AudioIO, look: Any) -> None:
-        self._audio = audio
-        self._look = look
-
-    @property
-    def output_rate(self) -> Hertz:
-        return self._audio.output_rate
-
-    @property
-    def latency(self) -> Seconds:
-        return self._audio.latency
-
-    async def frames(self) -> AsyncIterator[AudioFrame]:
-        async for frame in self._audio.frames():
-            self._look(frame)
-            yield frame
-
-    async def play(self, samples: Waveform) -> None:
-        await self._audio.play(samples)
-
-    def flush(self) -> None:
-        self._audio.flush()
-
-    async def close(self) -> None:
-        await self._audio.close()
+@lru_cache(8)
+def _hanging(line: Line, console: Console, width: int) -> list[Text]:
+    """A line of the transcript, broken so that its words stand behind the name."""
+    mark = "— " if line.is_cut and line.said and line.rest else ""
+    text = Text.assemble(
+        (printable(line.said.rstrip() if mark else line.said), _STYLES[line.who]),
+        (mark, "dim"),
+        (printable(line.rest), "dim strike" if line.is_cut else "dim green"),
+    )
+    if not text.plain:
+        text = Text("…", _STYLES[line.who])
+    if line.note:
+        text.append(f"  ({line.note})", "dim")
+    name = "" if line.who == "fault" else line.who
+    return [
+        Text.assemble(((name if n == 0 else "").ljust(LABEL), "dim"), row)
+        for n, row in enumerate(text.wrap(console, max(10, width - LABEL - 1)))
+    ]
 
 
-def event_as_json(event: Event, user: str) -> dict[str, Any]:
-    """An event as one JSON object; sound is told by its length alone."""
-    match event:
-        case StateChanged(state):
-            return {"event": "state", "state": state.value}
-        case UserStarted():
-            return {"event": "user_started"}
-        case UserStopped(pause):
-            return {"event": "user_stopped", "pause": round(pause, 3)}
-        case Heard():
-            return {
-                "event": "heard",
-                "transcript": event.transcript,
-                "lang": event.lang,
-                "cues": event.cues.to_json(),
-                "seconds": round(event.seconds, 3),
-            }
-        case ThinkDelta(text):
-            return {"event": "think", "text": text}
-        case Thought(emotion):
-            return {"event": "thought", "reply_emotion": emotion.word}
-        case TextDelta(text):
-            return {"event": "text", "text": text}
-        case SpeechDelta():
-            return {"event": "speech", "seconds": round(len(event.samples) / event.sample_rate, 3)}
-        case ToolCalled(call):
-            return {"event": "tool", "tool": call.tool.name, "arguments": dict(call.arguments)}
-        case ToolReturned(found):
-            return {"event": "found", **asdict(found)}
-        case TurnFinished(answer):
-            turn = account.as_json(answer, None, user)
-            return {"event": "turn", "status": answer.turn.status.value, **turn}
-        case Failed(error):
-            return {"event": "failed", "error": type(error).__name__, "message": str(error)}
+def _plain(line: Line) -> Text:
+    """The same in one line, for who reads it out of a pipe."""
+    cut = f"— [not heard: {line.rest.strip()}]" if line.is_cut and line.rest else ""
+    words = f"{line.said.rstrip()}{cut}" or "…"
+    notes = [line.note] if line.note else []
+    if line.first_sound is not None:
+        notes.append(f"first sound {line.first_sound:.2f} s")
+    name = "" if line.who == "fault" else line.who
+    note = f"  ({', '.join(notes)})" if notes else ""
+    return Text(printable(f"{name.ljust(LABEL)}{words}{note}"))

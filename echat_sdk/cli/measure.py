@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
-from echat_sdk.cli import measure_model, measure_turns, rooms
+from echat_sdk.cli import measure_loop, measure_model, measure_turns, rooms
 from echat_sdk.turn import Lang
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ app = typer.Typer(help="Measure, on this machine.", no_args_is_help=True)
 app.command("model")(measure_model.model)
 app.command("encode")(measure_model.encode)
 app.command("turns")(measure_turns.turns)
+app.command("loop")(measure_loop.loop)
 
 _WIDTH = 40
 
@@ -70,14 +71,13 @@ def talk(
     Example: [bold]echat bench talk --turns 30[/]
     """
     from echat_sdk.bench import talk as bench
-    from echat_sdk.vad import open_vad
 
     settings = config.load({"model": model, "lang": lang})
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
         task = progress.add_task("conversing", total=None)
         found = bench.run(
             rooms.model(settings, lazy=False),
-            open_vad(),
+            rooms.vad(),
             rooms.turn_end(settings),
             turns=turns,
             lang=lang,

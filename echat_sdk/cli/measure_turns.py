@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
+from echat_sdk.cli import rooms
 from echat_sdk.errors import ModelMissingError
 from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import Preset, TurnPolicy
@@ -20,11 +21,16 @@ from echat_sdk.turn_policy import Preset, TurnPolicy
 if TYPE_CHECKING:
     from echat_sdk.bench.turns import OverlapRow, TurnBench
 
+_SET = {"tuned": "clips that were tuned on", "held-out": "clips never tuned on"}
 _ECHO = {"off": "left in", "guard": "muted", "cancel": "cancelled"}
 
 
 def turns(
     preset: Annotated[Preset, typer.Option("--policy", help="Whose delays are ours.")] = "normal",
+    which: Annotated[
+        Literal["tuned", "held-out"],
+        typer.Option("--set", help="Clips on which our numbers were tuned, or never were."),
+    ] = "held-out",
     lang: Annotated[
         Lang | None, typer.Option("--lang", help="Clips of one language; all that can be spoken.")
     ] = None,
@@ -37,23 +43,24 @@ def turns(
 
     Example: [bold]echat bench turns --plot turns.png[/]
     """
-    from echat_sdk.bench import turn_scripts
     from echat_sdk.bench import turns as bench
     from echat_sdk.model.turn_end import open_turn_end
-    from echat_sdk.vad import open_vad
 
     turn_end = open_turn_end()
     if turn_end is None:
         raise ModelMissingError("Smart Turn is not here; get it: echat models pull smart-turn")
     if picture is not None:
         _can_draw()
-    langs = (lang,) if lang else bench.languages()
+    clips, langs = bench.SETS[which], (lang,) if lang else bench.languages()
+    if clips.voices and "zh" not in bench.languages():
+        raise ModelMissingError("these clips need more voices: echat models pull kokoro-82m")
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
         task = progress.add_task("making clips and listening", total=None)
         found = bench.run(
             bench.open_voice(threads=config.load().threads),
-            turn_scripts.plans(langs),
-            vad=open_vad("silero"),
+            clips,
+            clips.plans(langs),
+            vad=rooms.vad(),
             turn_end=turn_end,
             policy=TurnPolicy.of(preset),
             step=lambda done, of: progress.update(task, completed=done, total=of),
@@ -102,7 +109,7 @@ def _ends(found: TurnBench) -> Table:
         "delay\np50",
         "delay\np95",
         "never\nended",
-        title=f"{found.clips} clips with {found.pauses} pauses; delays in seconds",
+        title=f"{_SET[found.set]}: {found.clips} turns, {found.pauses} pauses; delays in seconds",
     )
     for row in found.turns:
         table.add_row(

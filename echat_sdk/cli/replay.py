@@ -17,9 +17,13 @@ from rich.text import Text
 from echat_sdk import config
 from echat_sdk.audio import Seconds
 from echat_sdk.cli import account
-from echat_sdk.cli.live import PolicyOption, converse, policy_name
-from echat_sdk.cli.live_view import event_as_json
+from echat_sdk.cli.conversation import Typed, converse
+from echat_sdk.cli.event_json import event_as_json
+from echat_sdk.cli.live import NoiseOption, PolicyOption, noise_kind, policy_name
 from echat_sdk.cli.talk import JsonOption, ModelOption
+from echat_sdk.cli.typed import MAX_CHARACTERS
+from echat_sdk.cues import Cues
+from echat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
     from echat_sdk.agent.events import Event
@@ -60,12 +64,14 @@ def replay(
     folder: Annotated[Path, typer.Argument(help="What `echat talk --record` kept.")],
     model: ModelOption = None,
     policy: PolicyOption = "",
+    noise: NoiseOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Run the user's side of a recorded conversation again, as fast as it was spoken.
 
     The agent starts with an empty memory and the settings of the recording, but for what is given
-    here; what differs is shown turn by turn. The user does not react to the new answers.
+    here; what differs is shown turn by turn. What was typed is typed again at its time. The user
+    does not react to the new answers.
 
     Example: [bold]echat replay monday --policy brisk[/]
     """
@@ -76,8 +82,14 @@ def replay(
     settings = config.load({"model": model or before.model, "lang": before.lang})
     settings = settings.model_copy(update={"think": before.think, "user": "replay"})
     after = before.model_copy(
-        update={"model": settings.model, "policy": policy_name(policy or before.policy)}
+        update={
+            "model": settings.model,
+            "policy": policy_name(policy or before.policy),
+            "noise": noise_kind(noise or before.noise),
+        }
     )
+    if after.noise == "keep" and before.noise == "suppress":
+        raise ConfigError(f"{folder} was recorded without its noise, which cannot be put back")
     with tempfile.TemporaryDirectory(prefix="echat-replay-") as scratch:
         again = asyncio.run(_again(recorded, settings, after, Path(scratch), quiet=as_json))
     pairs = side_by_side(turns_of(recorded.events), turns_of(again.events))
@@ -132,11 +144,15 @@ async def _again(
     """Converse as before and record it, so that both are read in the same way."""
     from echat_memory import SQLMemory
     from echat_sdk.audio import frames
+    from echat_sdk.io.echo import without_echo
     from echat_sdk.io.recorder import SessionRecorder
     from echat_sdk.io.session import read_session
     from echat_sdk.io.timed import TimedAudio
 
-    audio = TimedAudio(frames(recorded.user), tail=_TAIL)
+    spoken = TimedAudio(frames(recorded.user), tail=_TAIL)
+    # What was suppressed already is not suppressed again; there is no echo either.
+    is_noisy = recorded.settings.noise == "keep"
+    audio = without_echo(spoken, "off", after.noise if is_noisy else "keep")
     store = f"sqlite:///{folder / 'memory.db'}"
     async with SessionRecorder(audio, folder / "again", after) as recorder:
 
@@ -145,9 +161,35 @@ async def _again(
 
         with closing(SQLMemory(store)) as memory:
             await converse(
-                settings, after.policy, recorder, memory, tell, after.greeting, quiet=quiet
+                settings,
+                after.policy,
+                recorder,
+                memory,
+                tell,
+                after.greeting,
+                quiet=quiet,
+                typed=_typed_again(recorded.events),
             )
     return read_session(folder / "again")
+
+
+async def _typed_again(events: tuple[dict[str, Any], ...]) -> Typed:
+    """What was typed, at its time; what is no typed turn is passed over."""
+    now = asyncio.get_running_loop().time
+    begin = now()
+    for event in events:
+        match event:
+            case {"event": "typed", "at": at, "text": str(text), "cues": dict(cues)}:
+                await asyncio.sleep(begin + float(at) - now())
+                if text.strip():
+                    yield text[:MAX_CHARACTERS], _cues(cues)
+
+
+def _cues(told: dict[str, Any]) -> Cues:
+    try:
+        return Cues.from_json(told)
+    except (AttributeError, TypeError, ValueError):
+        return Cues()
 
 
 def _turn(event: dict[str, Any], ended: Seconds, spoke: Seconds | None) -> ReplayedTurn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.config import Settings
-    from echat_sdk.protocols import SpeechModel, TurnEnd
+    from echat_sdk.protocols import VAD, SpeechModel, TurnEnd
 
 
 def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
@@ -40,6 +40,14 @@ def turn_end(settings: Settings) -> TurnEnd | None:
     from echat_sdk.model.turn_end import open_turn_end
 
     return open_turn_end(threads=1)
+
+
+def vad() -> VAD:
+    """What tells speech: Silero as it was pulled, else what is installed."""
+    from echat_sdk.model import zoo
+    from echat_sdk.vad import open_vad
+
+    return open_vad(silero=zoo.find_file("silero-vad"))
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The agent's own voice, taken out of what the microphone hears.
+"""What does not belong to the user's voice, taken out of what the microphone hears.
 
-With WebRTC's audio processing (package livekit) the echo is subtracted, and who speaks over the
-agent is heard as if it were silent. Without it a guard mutes what is no louder than the echo.
+With WebRTC's audio processing (package livekit) the agent's echo is subtracted, and who speaks over
+it is heard as if it were silent; steady noise can be taken out too. Without livekit a guard mutes
+what is no louder than the echo.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from echat_sdk.protocols import AudioIO
 log = logging.getLogger(__name__)
 
 Kind = Literal["auto", "cancel", "guard", "off"]
+Noise = Literal["keep", "suppress"]
 
 _STEP = SAMPLE_RATE // 100  # samples that WebRTC takes at once
-_MOST_DELAY: Seconds = 0.5  # that WebRTC can be told
 _SLACK: Seconds = 0.06  # by which a device may take more than its latency before time
 
 
@@ -47,25 +48,29 @@ class EchoRemover(Protocol):
         ...
 
 
-def without_echo(audio: AudioIO, kind: Kind = "auto") -> AudioIO:
-    """The audio with the agent's voice taken out of what is heard.
+def without_echo(audio: AudioIO, kind: Kind = "auto", noise: Noise = "keep") -> AudioIO:
+    """The audio with the agent's voice, and steady noise if that is asked for, taken out.
+
+    Suppression helps in a loud room. It also takes a little of the voice that cues are heard in.
 
     Args:
         audio: Microphone and speaker.
-        kind: `cancel` subtracts it, `guard` mutes it; `auto` cancels where livekit is installed and
-            guards where it is not; `off` leaves it in.
+        kind: `cancel` subtracts the echo, `guard` mutes it; `auto` cancels where livekit is
+            installed and guards where it is not; `off` leaves it in.
+        noise: `suppress` takes steady noise out of what is heard; it needs livekit.
 
     Raises:
-        AudioDeviceError: `cancel`, and livekit is not installed.
+        AudioDeviceError: `cancel` or `suppress`, and livekit is not installed.
     """
+    suppresses = noise == "suppress"
     if kind == "off":
-        return audio
+        return NoiseSuppressed(audio) if suppresses else audio
     if kind == "guard":
-        return EchoGuarded(audio)
+        return EchoGuarded(audio, noise_suppression=suppresses)
     try:
-        return EchoCancelled(audio)
+        return EchoCancelled(audio, noise_suppression=suppresses)
     except AudioDeviceError:
-        if kind == "cancel":
+        if kind == "cancel" or suppresses:
             raise
         log.info("livekit is not installed; the echo is muted, not cancelled")
         return EchoGuarded(audio)
@@ -83,11 +88,11 @@ def kind_of(audio: AudioIO) -> Literal["cancel", "guard", "off"]:
 
 
 class _Cleaned:
-    """An `AudioIO` whose frames are free of what it plays."""
+    """An `AudioIO` whose frames go through removers, one after the other."""
 
-    def __init__(self, audio: AudioIO, remover: EchoRemover) -> None:
+    def __init__(self, audio: AudioIO, *removers: EchoRemover) -> None:
         self._audio = audio
-        self._remover = remover
+        self._removers = removers
         self._played = Played()
 
     @property
@@ -101,13 +106,16 @@ class _Cleaned:
         return self._audio.latency
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
-        """What is heard beside the agent, 20 ms at a time.
+        """What is heard, cleaned, 20 ms at a time.
 
         Raises:
             AudioDeviceError: the microphone was lost and did not come back.
         """
         async for frame in self._audio.frames():
-            yield AudioFrame(self._remover.clean(frame.samples, self._played.take()))
+            samples, played = frame.samples, self._played.take()
+            for remover in self._removers:
+                samples = remover.clean(samples, played)
+            yield AudioFrame(samples)
 
     async def play(self, samples: Waveform) -> None:
         """Give the next piece to the speaker; returns once it has room for more.
@@ -133,8 +141,7 @@ class EchoCancelled(_Cleaned):
 
     Args:
         audio: Microphone and speaker.
-        noise_suppression: Whether steady noise is taken out as well. It helps in a loud room; it
-            also takes a little of the voice that cues are heard in.
+        noise_suppression: Whether steady noise is taken out as well.
 
     Raises:
         AudioDeviceError: the package livekit is not installed.
@@ -149,10 +156,28 @@ class EchoGuarded(_Cleaned):
 
     Args:
         audio: Microphone and speaker.
+        noise_suppression: Whether steady noise is taken out as well, behind the guard.
+
+    Raises:
+        AudioDeviceError: noise is to be suppressed, and livekit is not installed.
+    """
+
+    def __init__(self, audio: AudioIO, *, noise_suppression: bool = False) -> None:
+        super().__init__(audio, EchoGuard(), *([_suppressor()] if noise_suppression else []))
+
+
+class NoiseSuppressed(_Cleaned):
+    """An `AudioIO` without steady noise; the agent's voice is left in.
+
+    Args:
+        audio: Microphone and speaker.
+
+    Raises:
+        AudioDeviceError: the package livekit is not installed.
     """
 
     def __init__(self, audio: AudioIO) -> None:
-        super().__init__(audio, EchoGuard())
+        super().__init__(audio, _suppressor())
 
 
 class Played:
@@ -194,23 +219,32 @@ class WebRTCProcessing:
     """WebRTC's audio processing, by the package livekit (Apache-2.0).
 
     Args:
-        noise_suppression: Whether steady noise is taken out as well.
+        echo_cancellation: Whether what is played is subtracted.
+        noise_suppression: Whether steady noise is taken out.
 
     Raises:
         AudioDeviceError: the package is not installed, or does not run here.
     """
 
-    def __init__(self, *, noise_suppression: bool = False) -> None:
+    def __init__(self, *, echo_cancellation: bool = True, noise_suppression: bool = False) -> None:
         try:
             from livekit.rtc import AudioFrame as Buffer
             from livekit.rtc import AudioProcessingModule
         except (ImportError, OSError) as error:  # OSError: its library does not fit this system
+            what, instead = (
+                ("noise suppression", "--noise keep")
+                if noise_suppression
+                else ("echo cancellation", "--echo guard")
+            )
             raise AudioDeviceError(
-                "echo cancellation needs livekit; pip install 'echat-sdk[aec]', or use --echo guard"
+                f"{what} needs livekit; pip install 'echat-sdk[aec]', or use {instead}"
             ) from error
         self._buffer: Any = Buffer
+        self._cancels = echo_cancellation
         self._processing: Any = AudioProcessingModule(
-            echo_cancellation=True, noise_suppression=noise_suppression, high_pass_filter=True
+            echo_cancellation=echo_cancellation,
+            noise_suppression=noise_suppression,
+            high_pass_filter=True,
         )
 
     def clean(self, heard: Waveform, played: Waveform) -> Waveform:
@@ -219,7 +253,8 @@ class WebRTCProcessing:
         try:
             for start in range(0, FRAME_LEN, _STEP):
                 step = slice(start, start + _STEP)
-                self._processing.process_reverse_stream(self._as_buffer(played[step]))
+                if self._cancels:
+                    self._processing.process_reverse_stream(self._as_buffer(played[step]))
                 near = self._as_buffer(heard[step])
                 self._processing.process_stream(near)
                 out.append(np.frombuffer(near.data, np.int16))
@@ -229,3 +264,7 @@ class WebRTCProcessing:
 
     def _as_buffer(self, samples: Waveform) -> Any:
         return self._buffer(bytearray(samples.tobytes()), SAMPLE_RATE, 1, _STEP)
+
+
+def _suppressor() -> WebRTCProcessing:
+    return WebRTCProcessing(echo_cancellation=False, noise_suppression=True)

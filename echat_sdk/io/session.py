@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.audio import Seconds, Waveform
 from echat_sdk.errors import AudioError, AudioFormatError
+from echat_sdk.io.echo import Noise
 from echat_sdk.io.wav import read_audio
 from echat_sdk.turn import LangChoice, ThinkStyle
 from echat_sdk.turn_policy import Preset
@@ -46,6 +47,7 @@ class SessionSettings(BaseModel):
     think: ThinkStyle
     policy: Preset
     echo: Literal["cancel", "guard", "off"]
+    noise: Noise = Field("keep", description="Whether what was kept of the user is without it.")
     greeting: str = Field("", max_length=2000)
 
 

@@ -81,5 +81,5 @@ def open_turn_end(*, threads: int = 1) -> SmartTurn | None:
     """
     from echat_sdk.model import zoo
 
-    folder = zoo.find("smart-turn")
-    return SmartTurn(folder / FILE, threads=threads) if folder else None
+    file = zoo.find_file("smart-turn")
+    return SmartTurn(file, threads=threads) if file else None

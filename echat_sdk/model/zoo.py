@@ -95,6 +95,13 @@ def find(part: str, *, home: Path | None = None) -> Path | None:
         return None
 
 
+def find_file(part: str, *, home: Path | None = None) -> Path | None:
+    """The only file of a part, such as `smart-turn`; None where it was never pulled."""
+    folder = find(part, home=home)
+    (file,) = PARTS[part].files
+    return folder and folder / file.name
+
+
 def checkpoint(model: str, *, home: Path | None = None) -> Path:
     """The folder of a model that was pulled and converted.
 

@@ -236,20 +236,35 @@ def test_an_error_that_is_nobodys_becomes_ours_without_its_words(
     assert "ada" not in caplog.text + str(run.of(Failed)[0].error)
 
 
-def test_a_store_that_fails_is_told_aloud_and_the_next_turn_works() -> None:
-    broken = [True]
+class Failing(RAMMemory):
+    """A store that fails for some writes, and then works again."""
 
-    def fails() -> None:
-        if broken:
-            broken.clear()
+    def __init__(self, writes: int) -> None:
+        self.left = writes
+        super().__init__(fails=self._fail)
+
+    def _fail(self) -> None:
+        if self.left:
+            self.left -= 1
             raise StoreError("locked")
 
-    run = converse(
-        ("speech", 1), ("quiet", 8), ("speech", 1), ("quiet", 4), memory=RAMMemory(fails=fails)
-    )
-    assert isinstance(run.of(Failed)[0].error, StoreError)
-    assert len(run.turns) == 1
-    assert run.turns[0].status is TurnStatus.COMPLETE
+
+def test_a_conversation_goes_on_while_the_store_fails_and_all_of_it_is_kept_later() -> None:
+    model = FakeModel(Line("one", ("First.",)), Line("two", ("Second.",)), Line("3", ("Third.",)))
+    turns: list[Part] = [("speech", 1), ("quiet", 4)]
+    run = converse(*turns * 3, model=model, memory=Failing(3))
+    assert [turn.reply for turn in run.turns] == ["First.", "Second.", "Third."]
+    assert all(isinstance(event.error, StoreError) for event in run.of(Failed))
+    assert run.of(Failed), "the host is told"
+    second = run.model.recollections[1]
+    assert [turn.reply for turn in second.turns] == ["First."], "what waits is remembered"
+
+
+def test_a_store_that_never_works_again_loses_the_turns_and_nothing_else() -> None:
+    run = converse(*[("speech", 1), ("quiet", 4)] * 2, memory=Failing(10_000))  # type: ignore[arg-type]
+    assert run.turns == ()
+    assert len(run.of(TurnFinished)) == 2
+    assert len(run.voiced()) == 2
 
 
 def test_an_answer_that_a_locked_store_refused_is_kept_later() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +16,10 @@ from typer.testing import CliRunner
 from echat_sdk.audio import FRAME_SECONDS, SAMPLE_RATE, AudioFrame, Waveform
 from echat_sdk.bench import turns as bench
 from echat_sdk.bench.turn_clips import Clip, ClipMaker
+from echat_sdk.bench.turn_held_out import HELD_OUT
 from echat_sdk.bench.turn_runs import Judgements, listen, speak_over, take_turn
-from echat_sdk.bench.turn_scripts import Plan, plans
+from echat_sdk.bench.turn_scripts import ClipSet, Plan
+from echat_sdk.bench.turn_tuned import TUNED
 from echat_sdk.cli import measure_turns
 from echat_sdk.errors import ModelMissingError
 from echat_sdk.model.cascade.prosody import Prosody
@@ -26,7 +29,7 @@ from echat_sdk.turn_policy import TurnPolicy
 POLICY = TurnPolicy()
 
 
-def tone(text: str, lang: Lang, prosody: Prosody) -> Waveform:
+def tone(text: str, lang: Lang, prosody: Prosody, voice: str | None) -> Waveform:
     """A voice: a tone of 60 ms a letter, with silence around it."""
     length = round(0.06 * max(4, len(text)) * SAMPLE_RATE / prosody.rate)
     sound = 8000 * np.sin(np.arange(length) * 2 * np.pi * 200 / SAMPLE_RATE)
@@ -63,7 +66,7 @@ class Silencer:
 
 
 def made(script: str, group: str = "pause", **given: object) -> Clip:
-    return ClipMaker(tone).make(Plan(group, "en", script, 0, **given))  # type: ignore[arg-type]
+    return ClipMaker(tone, TUNED).make(Plan(group, "en", script, 0, **given))  # type: ignore[arg-type]
 
 
 def level(clip: Clip, start: float, end: float) -> float:
@@ -108,18 +111,44 @@ def test_an_echo_is_as_loud_as_its_name_says(db: int) -> None:
 
 def test_clips_are_the_same_every_time() -> None:
     plan = Plan("noise", "en", "one two", 0, "babble", 10)
-    first, second = (ClipMaker(tone).make(plan).samples for _ in range(2))
+    first, second = (ClipMaker(tone, TUNED).make(plan).samples for _ in range(2))
     assert np.array_equal(first, second)
 
 
-def test_there_are_enough_clips_of_every_kind_and_no_two_of_a_name() -> None:
-    every = plans()
+@pytest.mark.parametrize("clips", [TUNED, HELD_OUT], ids=lambda clips: clips.name)
+def test_there_are_enough_clips_of_every_kind_and_no_two_of_a_name(clips: ClipSet) -> None:
+    every = clips.plans()
     names = [plan.name for plan in every]
-    assert len(names) == len(set(names)) >= 60
+    assert len(names) == len(set(names)) >= 90
     assert {plan.lang for plan in every} == {"en", "zh"}
-    english = {plan.group for plan in plans(("en",))}
+    english = {plan.group for plan in clips.plans(("en",))}
     assert english == {plan.group for plan in every}
     assert len(english) == 10
+
+
+def test_the_sets_share_no_sentence_no_voice_no_noise_and_no_room() -> None:
+    def sentences(clips: ClipSet) -> set[str]:
+        scripts = {re.sub(r"[|<][\d.]+[|>]", "", plan.script) for plan in clips.plans()}
+        said = {*scripts, *(line for lines in clips.agent.values() for line in lines)}
+        words = {"".join(c for c in line.casefold() if c.isalnum()) for line in said}
+        return {*words, *clips.babble} - {""}
+
+    def voices(clips: ClipSet) -> set[str | None]:
+        users = (speaker.voice for those in clips.speakers.values() for speaker in those)
+        return {*users, *(agent.voice for agent in clips.agents.values())}
+
+    assert sentences(TUNED) & sentences(HELD_OUT) == set()
+    assert voices(TUNED) & voices(HELD_OUT) == set()
+    assert set(TUNED.sounds) & set(HELD_OUT.sounds) == set()
+    assert TUNED.room != HELD_OUT.room
+    assert bench.SETS[HELD_OUT.name] is HELD_OUT
+
+
+@pytest.mark.parametrize("number", [*TUNED.sounds, *HELD_OUT.sounds])
+def test_every_noise_is_heard_over_the_agent(number: int) -> None:
+    clip = ClipMaker(tone, TUNED).make(Plan("sound", "en", "", number))
+    assert level(clip, 1.2, 1.25) > 3 * level(clip, 0, 1)
+    assert not clip.stops_agent
 
 
 # --- one clip -------------------------------------------------------------------------------------
@@ -195,19 +224,19 @@ def test_an_agent_that_hears_itself_falls_silent_and_one_that_does_not_goes_on()
 # --- the whole ------------------------------------------------------------------------------------
 
 SOME = tuple(
-    plan for plan in plans(("en",)) if plan.number == 0 and plan.level in (None, 20, -12, -20)
+    plan for plan in TUNED.plans(("en",)) if plan.number == 0 and plan.level in (None, 20, -12, -20)
 )
 
 
 @pytest.fixture(scope="module")
 def found() -> bench.TurnBench:
-    return bench.run(tone, SOME, vad=Loud(), turn_end=Sure(0.9))
+    return bench.run(tone, TUNED, SOME, vad=Loud(), turn_end=Sure(0.9))
 
 
 def test_every_clip_is_made_heard_and_told(found: bench.TurnBench) -> None:
     seen: list[tuple[int, int]] = []
     few = SOME[:2]
-    bench.run(tone, few, vad=Loud(), turn_end=Sure(1), step=lambda *at: seen.append(at))
+    bench.run(tone, TUNED, few, vad=Loud(), turn_end=Sure(1), step=lambda *at: seen.append(at))
     assert seen == [(1, 2), (2, 2)]
     without = [row for row in found.overlaps if row.echo == "off"]
     assert found.clips + sum(row.clips for row in without) == len(SOME)
@@ -227,7 +256,7 @@ def test_latency_at_five_per_cent_is_that_of_the_best_setting(found: bench.TurnB
     careful = [point.latency for point in plain.curve if point.cutoffs <= 0.05]
     assert plain.latency_at_5 == min(careful)
     assert plain.latency_at_5 >= max(
-        stop - begin for plan in SOME for begin, stop in ClipMaker(tone).make(plan).pauses
+        stop - begin for plan in SOME for begin, stop in ClipMaker(tone, TUNED).make(plan).pauses
     ) - 3 * FRAME_SECONDS  # fmt: skip
 
 
@@ -244,7 +273,7 @@ def test_the_picture_is_drawn(found: bench.TurnBench, tmp_path: Path) -> None:
 
 
 def test_a_bench_of_nothing_says_nothing_and_does_not_fail() -> None:
-    nothing = bench.run(tone, [replace(SOME[0])], vad=Loud(), turn_end=Sure(1))
+    nothing = bench.run(tone, TUNED, [replace(SOME[0])], vad=Loud(), turn_end=Sure(1))
     assert set(nothing.false_barge_ins.values()) == {0}
     assert set(nothing.missed_barge_ins.values()) == {0}
 
@@ -255,10 +284,10 @@ def test_a_bench_of_nothing_says_nothing_and_does_not_fail() -> None:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, found: bench.TurnBench) -> typer.Typer:
     monkeypatch.setattr(bench, "open_voice", lambda **given: tone)
-    monkeypatch.setattr(bench, "languages", lambda: ("en",))
+    monkeypatch.setattr(bench, "languages", lambda: ("en", "zh"))
     monkeypatch.setattr(bench, "run", lambda *given, **named: found)
     monkeypatch.setattr("echat_sdk.model.turn_end.open_turn_end", lambda: Sure(0.9))
-    monkeypatch.setattr("echat_sdk.vad.open_vad", lambda kind: Loud())
+    monkeypatch.setattr("echat_sdk.cli.rooms.vad", lambda: Loud())
     app = typer.Typer()
     app.command()(measure_turns.turns)
     return app
@@ -289,6 +318,16 @@ def test_what_is_missing_is_said_before_anything_is_made(
     assert "echat models pull smart-turn" in str(error)
 
 
+def test_clips_that_need_voices_say_so_where_there_are_none(
+    command: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "languages", lambda: ("en",))
+    error = CliRunner().invoke(command, ["--set", "held-out"]).exception
+    assert isinstance(error, ModelMissingError)
+    assert "echat models pull kokoro-82m" in str(error)
+    assert CliRunner().invoke(command, ["--set", "tuned", "--json"]).exit_code == 0
+
+
 # --- on real weights ------------------------------------------------------------------------------
 
 
@@ -301,12 +340,12 @@ def test_ours_cuts_off_fewer_than_plain_voice_detection_and_answers_a_sentence_s
 
     few = [
         plan
-        for plan in plans(("en",))
+        for plan in TUNED.plans(("en",))
         if plan.group == "complete"
         or (plan.group in ("filler", "stop", "backchannel", "echo") and plan.number < 3)
     ]
     turn_end = SmartTurn(zoo.locate("smart-turn") / FILE)
-    found = bench.run(bench.open_voice(), few, vad=SileroVAD(), turn_end=turn_end)
+    found = bench.run(bench.open_voice(), TUNED, few, vad=SileroVAD(), turn_end=turn_end)
     plain, _, ours = found.turns
     assert ours.cutoffs_300 < plain.cutoffs_300
     assert ours.groups["complete"][1] < 0.6

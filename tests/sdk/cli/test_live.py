@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +44,7 @@ def test_a_recording_is_conversed_with_as_if_it_were_spoken_now(
 ) -> None:
     assert run([*FILES, "--user", "ada"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"you +my dog \[bold\] died +\(sad\)", told)
+    assert re.search(r"you +my dog \[bold\] died +\(sounds sad, 90 %\)", told)
     assert re.search(r"agent +Oh no\. Your dog\. +\(comforting, first sound \d\.\d\d s\)", told)
     said = np.abs(read_audio(tmp_path / "out.wav")) > 50
     assert np.flatnonzero(said)[0] / 16_000 > 1.0, "the answer stands where it was heard"
@@ -69,6 +72,7 @@ def test_events_are_told_to_machines_a_line_each(capsys: pytest.CaptureFixture[s
         ([*FILES, "--policy", "hasty"], "no policy 'hasty'; one of patient, normal, brisk, kiosk"),
         (["talk", "--input", "in.wav", "--output", "no/where.wav"], "there is no folder no"),
         ([*FILES, "--echo", "loud"], "no --echo 'loud'; one of auto, cancel, guard, off"),
+        ([*FILES, "--noise", "loud"], "no --noise 'loud'; one of keep, suppress"),
         ([*FILES, "--record", "kept"], "add --consent if all who will be heard agree"),
         ([*FILES, "--record", ".", "--consent"], "is not empty"),
         (["replay", "none"], "settings.json is not there"),
@@ -130,3 +134,96 @@ class _Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+# --- typed beside the sound -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def silence() -> None:
+    write_audio(Path("in.wav"), np.zeros(24_000, np.int16), 16_000)
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Where to write, for who reads our standard input."""
+    source, target = os.pipe()
+    with os.fdopen(source) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield target
+
+
+def told_as_json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.usefixtures("script", "silence")
+def test_typed_lines_are_turns_each_answered_before_the_next(
+    pipe: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.write(pipe, b'my cat died\n{"text": "I am fine", "emotion": "happy"}\n')
+    os.close(pipe)
+    assert run([*FILES, "--json", "--type"]) == 0, "the end of the input ends nothing"
+    turns = [event for event in told_as_json(capsys) if event["event"] == "turn"]
+    assert [turn["transcript"] for turn in turns] == ["my cat died", "I am fine"]
+    assert {turn["status"] for turn in turns} == {"complete"}
+    assert turns[1]["cues"]["emotion"]["label"] == "happy"
+
+
+@pytest.mark.usefixtures("script", "silence")
+def test_standard_input_is_left_alone_unless_it_is_asked_for(
+    pipe: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.write(pipe, b"my cat died\n")
+    assert run([*FILES, "--json"]) == 0
+    assert not [event for event in told_as_json(capsys) if event["event"] == "turn"]
+    os.close(pipe)
+    assert sys.stdin.read() == "my cat died\n"
+
+
+@pytest.mark.usefixtures("script", "silence")
+def test_what_was_typed_is_kept_and_typed_again(
+    pipe: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.write(pipe, b'{"text": "my cat died", "emotion": "sad"}\n')
+    os.close(pipe)
+    assert run([*FILES, "--type", "--record", "kept", "--consent"]) == 0
+    assert "you    my cat died  (typed, sounds sad, 100 %)" in capsys.readouterr().out
+    monkeypatch.setattr(replay, "_TAIL", 1.0)
+    assert run(["replay", "kept", "--json"]) == 0
+    (turn,) = json.loads(capsys.readouterr().out)["turns"]
+    assert turn["differs"] == []
+    assert turn["replayed"]["transcript"] == "my cat died"
+    assert turn["replayed"]["emotion"] == "sad"
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("script")
+def test_noise_is_suppressed_where_that_is_asked_for_and_said_in_the_session(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_TAIL", 1.0)
+    assert run([*FILES, "--record", "kept", "--consent", "--noise", "suppress"]) == 0
+    assert run(["replay", "kept", "--noise", "keep"]) == 2
+    assert "which cannot be put back" in " ".join(capsys.readouterr().err.split())
+    settings = json.loads(Path("kept/settings.json").read_text())
+    assert settings.pop("noise") == "suppress"
+    Path("kept/settings.json").write_text(
+        json.dumps(settings)
+    )  # as it was before there was --noise
+    assert run(["replay", "kept", "--json", "--noise", "suppress"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["recorded"]["noise"], told["replayed"]["noise"]) == ("keep", "suppress")
+
+
+@pytest.mark.usefixtures("script")
+def test_noise_cannot_be_suppressed_without_the_package(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "livekit.rtc", None)
+    assert run([*FILES, "--noise", "suppress"]) == 2
+    assert "pip install 'echat-sdk[aec]', or use --noise keep" in " ".join(
+        capsys.readouterr().err.split()
+    )

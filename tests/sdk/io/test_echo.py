@@ -13,7 +13,15 @@ import pytest
 
 from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Waveform, frames
 from echat_sdk.errors import AudioDeviceError
-from echat_sdk.io.echo import EchoCancelled, EchoGuarded, Played, kind_of, without_echo
+from echat_sdk.io.echo import (
+    EchoCancelled,
+    EchoGuarded,
+    Kind,
+    NoiseSuppressed,
+    Played,
+    kind_of,
+    without_echo,
+)
 from echat_sdk.io.timed import TimedAudio
 from echat_sdk.io.wav import read_audio
 from echat_sdk.overlap import Act, OverlapJudge
@@ -176,3 +184,46 @@ def test_with_the_package_it_is_cancelled() -> None:
     assert kind_of(without_echo(audio, "guard")) == "guard"
     assert without_echo(audio, "off") is audio
     assert isinstance(without_echo(audio), AudioIO)
+
+
+def heard_through(audio: AudioIO) -> Waveform:
+    async def main() -> list[Waveform]:
+        return [frame.samples async for frame in audio.frames()]
+
+    return np.concatenate(run(main()))
+
+
+@pytest.mark.parametrize("kind", ["off", "cancel", "guard"])
+def test_noise_at_10_decibels_is_taken_out_and_the_voice_stays(kind: Kind) -> None:
+    lead = 2 * SAMPLE_RATE  # of noise alone, before the voice
+    voice = np.concatenate((np.zeros(lead, np.int16), NEAR))
+    beside = np.random.default_rng(0).standard_normal(len(voice)) * level(NEAR) / 10**0.5
+    loud = np.clip(voice + beside, -32768, 32767).astype(np.int16)
+    heard = heard_through(without_echo(TimedAudio(frames(loud)), kind, "suppress"))[: len(loud)]
+    alone = slice(SAMPLE_RATE, lead)
+    assert 20 * np.log10(level(loud[alone]) / level(heard[alone])) >= 10
+    assert 20 * np.log10(level(heard[lead:]) / level(NEAR)) == pytest.approx(0, abs=1.5)
+    steps = len(NEAR) // 800
+    before, after = (x[lead:][: steps * 800].reshape(steps, 800) for x in (voice, heard))
+    before, after = (np.sqrt(np.mean(x.astype(float) ** 2, axis=1)) for x in (before, after))
+    assert np.corrcoef(before, after)[0, 1] > 0.9
+
+
+def test_noise_is_kept_unless_it_is_asked_for() -> None:
+    audio = TimedAudio()
+    assert without_echo(audio, "off", "keep") is audio
+    suppressed = without_echo(audio, "off", "suppress")
+    assert isinstance(suppressed, NoiseSuppressed)
+    assert kind_of(suppressed) == "off"
+    assert kind_of(without_echo(audio, "guard", "suppress")) == "guard"
+
+
+@pytest.mark.parametrize("kind", ["auto", "cancel", "guard", "off"])
+def test_without_the_package_suppressing_noise_says_what_to_install(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "livekit.rtc", None)
+    with pytest.raises(
+        AudioDeviceError, match=r"noise suppression needs livekit; pip install 'echat-sdk\[aec\]'"
+    ):
+        without_echo(TimedAudio(), kind, "suppress")
