@@ -1,6 +1,6 @@
 """Whose rows these are: the host's user id, as a keyed hash.
 
-The key is a file beside the database. Whoever gets only the database cannot tell whose rows it
+The key is a file, never in the database. Whoever gets only the database cannot tell whose rows it
 holds, nor match them to another store's. Without the key a known user cannot be found again, so
 back both files up.
 """
@@ -21,6 +21,12 @@ KEY_BYTES = 32
 def pseudonym(key: bytes, user: str) -> str:
     """HMAC-SHA256 of a user id, as 64 hex digits. Any length, any characters."""
     return hmac.new(key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def fingerprint(key: bytes) -> str:
+    """What tells this key from others and gives nothing of it away: 16 hex digits."""
+    # No user id has these bytes: 0xff is in no UTF-8.
+    return hmac.new(key, b"\xffwhich key", hashlib.sha256).hexdigest()[:16]
 
 
 def create_key(path: Path) -> None:
@@ -62,8 +68,8 @@ def read_key(path: Path) -> bytes:
         key = path.read_bytes()
     except FileNotFoundError as error:
         raise StoreError(
-            f"{path} is missing: it is the key to the user ids in the store beside it. "
-            "Put it back from a backup, or move the store away to start a new one."
+            f"{path} is missing: it is the key to the user ids in the store. Put it back from a "
+            "backup or from another machine with this store, or start a new store."
         ) from error
     except OSError as error:
         raise StoreError(f"cannot read the store's key {path}: {error.strerror}") from error
