@@ -36,6 +36,7 @@ class Database(Protocol):
     Attributes:
         name: The store in a message: a path, or a URL without its password.
         connection: For what is not in this protocol.
+        key_file: The key to the user ids; it may not be there yet.
     """
 
     @property
@@ -44,6 +45,10 @@ class Database(Protocol):
 
     @property
     def connection(self) -> Connection:
+        """See above."""
+
+    @property
+    def key_file(self) -> Path:
         """See above."""
 
     def transaction(self, *, write: bool) -> AbstractContextManager[Connection]:
@@ -56,20 +61,17 @@ class Database(Protocol):
             Collided: of two writes at once this one lost.
         """
 
-    def migration(self) -> AbstractContextManager[Connection]:
+    def alone(self) -> AbstractContextManager[Connection]:
         """A `transaction` that writes and that only one process is in at a time."""
 
     def back_up(self, connection: Connection, revision: str) -> None:
-        """Copy all rows to where `erase` finds them, inside a `migration` away from `revision`."""
+        """Copy all rows to where `erase` finds them, inside `alone`, before they leave a schema."""
 
     def migrated(self, connection: Connection) -> None:
-        """See to what tables need beside their definition, at the end of a `migration`."""
+        """See to what tables need beside their definition, inside `alone`, after a migration."""
 
     def in_words(self, error: exc.DBAPIError) -> str:
         """What went wrong, and what to do."""
-
-    def key(self, *, is_empty: bool) -> bytes:
-        """The key to the user ids; made where there is none and the store is empty."""
 
     def forget_deleted(self) -> None:
         """Remove what deleted rows leave behind, copies from migrations too.

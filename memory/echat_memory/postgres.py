@@ -8,7 +8,6 @@ two. What is left, two processes that meet a new user at once, ends as `Collided
 
 from __future__ import annotations
 
-import hmac
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,6 @@ from sqlalchemy.pool import NullPool
 
 from echat_memory import leftovers
 from echat_memory.database import AGAIN, OPENING, Collided, Patience
-from echat_memory.pseudonym import create_key, fingerprint, read_key
 from echat_sdk.audio import Seconds
 from echat_sdk.config import home_dir
 from echat_sdk.errors import ConfigError, StoreError
@@ -33,8 +31,10 @@ from echat_sdk.errors import ConfigError, StoreError
 OLDEST = 15
 """The oldest major version of the server that this is tested with."""
 
-_SERVER_SHARE = 0.9  # of the time that we wait ourselves, so that its reason comes first
-_MIGRATING = 0x65636861  # "echa": the key of the advisory lock, one a database
+# Of the time that we wait ourselves, so that what the server gives as its reason comes first.
+_LOCK_SHARE = 0.8
+_STATEMENT_SHARE = 0.9
+_ALONE_KEY = 0x65636861  # "echa": the key of the advisory lock, one a database
 
 _SESSION = (
     # A commit that returned survives a power cut. `remote_apply` and others promise more, not less.
@@ -45,18 +45,18 @@ _SESSION = (
 )
 _READ = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-    "SET LOCAL statement_timeout = {0}; SET LOCAL lock_timeout = {0}"
+    "SET LOCAL lock_timeout = {0}; SET LOCAL statement_timeout = {1}"
 )
 _WRITE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-    "SET LOCAL statement_timeout = {0}; SET LOCAL lock_timeout = {0};"
+    "SET LOCAL lock_timeout = {0}; SET LOCAL statement_timeout = {1};"
     "SELECT pg_current_xact_id()::text"
 )
-_MIGRATE = (
+_ALONE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
     "SET LOCAL lock_timeout = {0};"
-    f"SELECT pg_advisory_xact_lock({_MIGRATING})"
+    f"SELECT pg_advisory_xact_lock({_ALONE_KEY})"
 )
 
 _Result = TypeVar("_Result")
@@ -161,11 +161,16 @@ class PostgreSQL:
                 raise
             self._patience.rewarded()
 
+    @property
+    def key_file(self) -> Path:
+        """On this machine, never in the database."""
+        return self._key_file
+
     @contextmanager
-    def migration(self) -> Iterator[Connection]:
-        """See `Database.migration`. Others wait for an advisory lock."""
+    def alone(self) -> Iterator[Connection]:
+        """See `Database.alone`. Others that want to be wait for an advisory lock."""
         with self._plain_errors():
-            transaction, _ = self._begin(_MIGRATE, OPENING, is_patient=True)
+            transaction, _ = self._begin(_ALONE, OPENING, is_patient=True)
             with self._ended(transaction, ""):
                 yield self._connection
 
@@ -184,33 +189,6 @@ class PostgreSQL:
     def in_words(self, error: exc.DBAPIError | psycopg.Error) -> str:
         """See `Database.in_words`."""
         return _in_words(self.name, error)
-
-    def key(self, *, is_empty: bool) -> bytes:
-        """See `Database.key`.
-
-        The database holds the key's fingerprint, as the comment on `users`: another machine's, or
-        another store's, is refused before it makes strangers of everybody.
-
-        Raises:
-            StoreError: the key is missing, damaged or another store's.
-        """
-        with self._plain_errors(), self.transaction(write=False) as connection:
-            known = _fingerprint(connection)
-        if known is None:
-            with self.migration() as connection:
-                known = _fingerprint(connection)
-                if known is None:
-                    if is_empty and not self._key_file.exists():
-                        self._create_key()
-                    known = fingerprint(read_key(self._key_file))
-                    connection.exec_driver_sql(f"COMMENT ON TABLE users IS 'echat key {known}'")
-        key = read_key(self._key_file)
-        if not hmac.compare_digest(known, fingerprint(key)):
-            raise StoreError(
-                f"{self._key_file} is the key of another store than {self.name}. Put the right one "
-                "there, from a backup or from another machine with this store."
-            )
-        return key
 
     def forget_deleted(self) -> None:
         """Write the tables anew without dead rows, and have the log removed as far as is allowed.
@@ -235,8 +213,12 @@ class PostgreSQL:
     def _connect(self) -> _Driver:
         arguments = self._engine.dialect.create_connect_args(self._url)[1]
         given = {"connect_timeout": 2, "application_name": "echat", **arguments}
-        driver = _Driver.connect(**given, autocommit=True, client_encoding="utf8")
-        driver.execute(_SESSION)
+        try:
+            driver = _Driver.connect(**given, autocommit=True, client_encoding="utf8")
+            driver.execute(_SESSION)
+        except psycopg.Error as error:
+            # Without a cause: nobody knows what a server repeats of what it was given.
+            raise StoreError(_refusal(f"the store {self.name}", error)) from None
         return driver
 
     @property
@@ -269,7 +251,11 @@ class PostgreSQL:
         if not self._connection.closed:
             self._connection.invalidate()
             self._connection.close()
-        self._connection = self._engine.connect()
+        try:
+            self._connection = self._engine.connect()
+        except StoreError:
+            self._patience.in_vain()
+            raise
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -277,7 +263,9 @@ class PostgreSQL:
         self, statements: str, seconds: Seconds, *, is_patient: bool = False
     ) -> tuple[RootTransaction, str]:
         """Begin, on a new connection where the old one is gone; the last value that comes back."""
-        statements = statements.format(max(1, round(seconds * 1000 * _SERVER_SHARE)))
+        statements = statements.format(
+            *(max(1, round(seconds * 1000 * share)) for share in (_LOCK_SHARE, _STATEMENT_SHARE))
+        )
         deadline = math.inf if is_patient else time.monotonic() + seconds
         if self._is_lost():
             self._reconnect()
@@ -359,17 +347,6 @@ class PostgreSQL:
             "it may have been kept or not"
         )
 
-    # --- the rest -----------------------------------------------------------------------------
-
-    def _create_key(self) -> None:
-        try:
-            self._key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            create_key(self._key_file)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the store's key {self._key_file}: {error.strerror}"
-            ) from error
-
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
         try:
@@ -378,14 +355,6 @@ class PostgreSQL:
             told = Collided if _sqlstate(error) in _COLLISIONS else StoreError
             # Without a cause: PostgreSQL's own messages may repeat a whole row.
             raise told(_in_words(self.name, error)) from None
-
-
-def _fingerprint(connection: Connection) -> str | None:
-    """Of the key that the store belongs to; None before it has one."""
-    comment = connection.exec_driver_sql(
-        "SELECT obj_description('users'::regclass, 'pg_class')"
-    ).scalar_one()
-    return str(comment).rpartition(" ")[2] if comment else None
 
 
 # --- errors ----------------------------------------------------------------------------------
@@ -442,18 +411,20 @@ def _in_words(name: str, error: exc.DBAPIError | psycopg.Error) -> str:
     store, code = f"the store {name}", _sqlstate(error)
     if code in _IN_WORDS:
         return _IN_WORDS[code].format(store)
-    cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if not code or code.startswith(("08", "57P")):
-        said = str(cause)
-        for words, told in _REFUSALS.items():
-            if words in said:
-                return told.format(store)
-        for words, told in _MISSING.items():
-            if words in said and "does not exist" in said:
-                return told.format(store)
-        if "FATAL" in said:
-            return f"the server of {store} refused the connection; see its log"
-        if "connection failed" in said or isinstance(cause, psycopg.errors.ConnectionTimeout):
-            return f"cannot reach the server of {store}; check that it runs, and host and port"
         return f"the connection to {store} was lost; nothing was kept of what was being written"
     return f"{store} refused a statement (PostgreSQL error {code})"
+
+
+def _refusal(store: str, error: psycopg.Error) -> str:
+    """Why no connection came about, and what to do."""
+    said = str(error)
+    for words, told in _REFUSALS.items():
+        if words in said:
+            return told.format(store)
+    for words, told in _MISSING.items():
+        if words in said and "does not exist" in said:
+            return told.format(store)
+    if "FATAL" in said:
+        return f"the server of {store} refused the connection; see its log"
+    return f"cannot reach the server of {store}; check that it runs, and host and port"

@@ -12,10 +12,49 @@ import hmac
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sqlalchemy import func, insert, select
+
+from echat_memory.schema import KeyCheckRow, UserRow
 from echat_sdk.errors import StoreError
 
+if TYPE_CHECKING:
+    from echat_memory.database import Database
+
 KEY_BYTES = 32
+
+_KNOWN = select(KeyCheckRow.fingerprint)
+_COUNT = select(func.count()).select_from(UserRow)
+
+
+def key_of(database: Database) -> bytes:
+    """The key of a store; made where there is none, if the store was never used.
+
+    The store knows its key's fingerprint: another store's, or another machine's, is refused before
+    it makes a stranger of everybody.
+
+    Raises:
+        StoreError: the key is missing, damaged or another store's.
+    """
+    path = database.key_file
+    with database.transaction(write=False) as connection:
+        known = connection.execute(_KNOWN).scalar_one_or_none()
+    if known is None:
+        with database.alone() as connection:
+            known = connection.execute(_KNOWN).scalar_one_or_none()
+            if known is None:
+                if not path.exists() and not connection.execute(_COUNT).scalar_one():
+                    create_key(path)
+                known = fingerprint(read_key(path))
+                connection.execute(insert(KeyCheckRow).values(id=1, fingerprint=known))
+    key = read_key(path)
+    if fingerprint(key) != known:
+        raise StoreError(
+            f"{path} is the key of another store than {database.name}. Put the right one there, "
+            "from a backup or from another machine with this store."
+        )
+    return key
 
 
 def pseudonym(key: bytes, user: str) -> str:
@@ -33,7 +72,18 @@ def create_key(path: Path) -> None:
     """Write a new key, readable by its owner only; a key that is there is left alone.
 
     The file appears whole or not at all, and only one of two processes makes it.
+
+    Raises:
+        StoreError: it cannot be written.
     """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create_key(path)
+    except OSError as error:
+        raise StoreError(f"cannot write the store's key {path}: {error.strerror}") from error
+
+
+def _create_key(path: Path) -> None:
     fresh = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

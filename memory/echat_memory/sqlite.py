@@ -16,7 +16,6 @@ from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from echat_memory.database import OPENING, Patience
-from echat_memory.pseudonym import create_key, read_key
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
 
@@ -160,12 +159,14 @@ class SQLite:
                     self._patience.in_vain()
                 raise
 
-    @contextmanager
-    def migration(self) -> Iterator[Connection]:
-        """See `Database.migration`. Afterwards readers and the writer wait for each other no more.
+    @property
+    def key_file(self) -> Path:
+        """Beside the file."""
+        return self._key_file
 
-        Whoever writes is alone.
-        """
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """See `Database.alone`: whoever writes is. From then on no reader waits for a writer."""
         with plain_errors(self.path):
             self._wait_for(OPENING)
             with self._connection.begin():
@@ -183,13 +184,6 @@ class SQLite:
     def in_words(self, error: exc.DBAPIError) -> str:
         """See `Database.in_words`."""
         return in_words(self.path, error)
-
-    def key(self, *, is_empty: bool) -> bytes:
-        """See `Database.key`."""
-        with plain_errors(self.path):
-            if is_empty and not self._key_file.exists():
-                create_key(self._key_file)
-            return read_key(self._key_file)
 
     def forget_deleted(self) -> None:
         """Empty the write-ahead log, and remove the copies from migrations."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 from echat_memory import pauses, recall, remembering
 from echat_memory.database import Collided, open_database
 from echat_memory.migrations import migrate
-from echat_memory.pseudonym import pseudonym
+from echat_memory.pseudonym import key_of, pseudonym
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
@@ -90,7 +90,7 @@ class SQLMemory:
         self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
         try:
             migrate(self._database)
-            self._key = self._database.key(is_empty=not self.users())
+            self._key = key_of(self._database)
         except BaseException:
             self.close()
             raise

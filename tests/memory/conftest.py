@@ -60,6 +60,24 @@ def store(
 
 
 @pytest.fixture
+def new_store(
+    database: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path | str]:
+    """A store that is not made yet: a file that is not there, or the URL of an empty database."""
+    if database == "sqlite":
+        yield tmp_path / "new" / "echat.db"
+        return
+    monkeypatch.setenv("ECHAT_HOME", str(tmp_path / "home"))
+    postgres = request.getfixturevalue("postgres")
+    postgres.create("new_store")
+    yield postgres.url("new_store")
+    postgres.drop("new_store")
+
+
+@pytest.fixture
 def key(store: Path | str, tmp_path: Path) -> Path:
     """The key to the user ids of `store`."""
     if isinstance(store, Path):

@@ -20,6 +20,7 @@ from sqlalchemy import Column, Integer, MetaData, Table
 
 from echat_memory import SQLMemory, sqlite
 from echat_memory.database import AGAIN
+from echat_memory.pseudonym import KEY_BYTES
 from echat_memory.schema import PERSONAL, Base
 from echat_memory.store import BUSY_TIMEOUT
 from echat_sdk.cues import Age, Cue, Cues, Emotion, Gender, ReplyEmotion, Style, VocalEvent
@@ -566,6 +567,9 @@ def test_a_missing_or_damaged_key_is_told(memory: SQLMemory, store: Path | str, 
     whole = key.read_bytes()
     key.write_bytes(whole[:-1])
     with pytest.raises(StoreError, match="31 bytes"):
+        SQLMemory(store)
+    key.write_bytes(bytes(KEY_BYTES))
+    with pytest.raises(StoreError, match="key of another store"):
         SQLMemory(store)
     key.unlink()
     with pytest.raises(StoreError, match="is missing"):
