@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import pauses, recall, remembering, sqlite
+from echat_memory import pauses, recall, remembering
+from echat_memory.database import Collided, open_database
 from echat_memory.migrations import migrate
-from echat_memory.pseudonym import create_key, pseudonym, read_key
+from echat_memory.pseudonym import key_of, pseudonym
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
@@ -26,8 +28,10 @@ BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
 within as many."""
 
-_FIND_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who"))
+_LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 _COUNT_USERS = select(func.count()).select_from(UserRow)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +52,26 @@ class StoredTurn:
 
 
 class SQLMemory:
-    """`echat_sdk.protocols.Memory` in a SQLite file.
+    """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
     may share one store. A turn that `remember` has returned survives a power cut.
 
     Args:
-        url: The file, as `sqlite:////srv/echat.db` or a path. It is made where it is missing, and
-            an older schema is migrated, after a copy. Beside it lies `FILE.key`, the key to the
-            user ids: back both up.
+        url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
+            What is missing in it is made, and an older schema is migrated, after a copy.
         turns: How many of the last turns `recall` gives.
         clock: Gives the present moment, with its zone.
-        busy_timeout: How long a write waits for another process that is writing. Another right
+        busy_timeout: How long a call waits for other processes, or for a server. Another right
             after it, if that was in vain, waits a fifth of a second.
+        key_file: The key to the user ids, by default `FILE.key` beside a SQLite file, and
+            `DATABASE.key` in the home folder for PostgreSQL. It is made with the store. Back both
+            up; every machine that opens one database needs the same.
 
     Raises:
-        ConfigError: the URL names no SQLite file.
+        ConfigError: the URL names no such store, or PostgreSQL's driver is not installed.
         MigrationError: the schema is newer than this program.
-        StoreError: the file cannot be opened, or is not a store.
+        StoreError: the store cannot be opened, or is not one.
     """
 
     def __init__(
@@ -75,25 +81,19 @@ class SQLMemory:
         turns: int = RECENT_TURNS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
+        key_file: Path | None = None,
     ) -> None:
-        self._path = sqlite.file_of(url)
         self._turns = turns
         self._clock = clock
         self._lock = threading.Lock()
-        key_file = self._path.with_name(self._path.name + ".key")
-        sqlite.create_file(self._path)
-        with sqlite.plain_errors(self._path):
-            self._connection = sqlite.connect(self._path, busy_timeout=sqlite.OPENING)
-            self._write_lock = sqlite.WriteLock(self._connection, busy_timeout)
-            try:
-                with _os_errors(key_file):
-                    migrate(self._connection, self._path)
-                    if not key_file.exists() and not self.users():
-                        create_key(key_file)
-                self._key = read_key(key_file)
-            except BaseException:
-                self._connection.close()
-                raise
+        self._is_closed = False
+        self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
+        try:
+            migrate(self._database)
+            self._key = key_of(self._database)
+        except BaseException:
+            self.close()
+            raise
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
         """What a reply to this user should know: last turns, mood, facts; see `Memory.recall`.
@@ -115,8 +115,11 @@ class SQLMemory:
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        with self._open(write=True) as connection:
-            return str(remembering.remember(connection, who, turn, turn_id=turn_id, now=now))
+        return self._write(
+            lambda connection: str(
+                remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
+            )
+        )
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -135,8 +138,7 @@ class SQLMemory:
             StoreError: the store cannot be written; what was kept before stays.
         """
         who = pseudonym(self._key, user)
-        with self._open(write=True) as connection:
-            pauses.write(connection, who, profile)
+        self._write(lambda connection: pauses.write(connection, who, profile))
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -176,53 +178,54 @@ class SQLMemory:
         """Delete all that is kept of a user, down to the bytes; may be repeated.
 
         Copies made before migrations are deleted too, since they hold the user. Backups that
-        others made are out of reach.
+        others made are out of reach, and so is a part of what a PostgreSQL server keeps: README.md
+        says which.
 
         Returns:
             The rows deleted from each table; all zero for a user who is not there.
 
         Raises:
-            StoreError: nothing was deleted, or the rows were but another process keeps the log
-                from being emptied; says which.
+            StoreError: nothing was deleted, or the rows were but something keeps what they leave
+                behind from being removed; says which.
         """
         who = pseudonym(self._key, user)
-        counts = dict.fromkeys(
-            [*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0
-        )
-        with self._open(write=True) as connection:
-            user_id = connection.execute(_FIND_USER, {"who": who}).scalar_one_or_none()
-            if user_id is not None:
-                for table in PERSONAL:
-                    mine = table.__table__.c.user_id == user_id
-                    deleted = connection.execute(delete(table).where(mine))
-                    counts[table.__tablename__] = deleted.rowcount
-                connection.execute(delete(UserRow).where(UserRow.id == user_id))
-                counts[UserRow.__tablename__] = 1
-        with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
-            sqlite.forget_deleted(self._connection, self._path)
+        counts = self._write(lambda connection: _erase(connection, who))
+        with self._lock:
+            self._database.forget_deleted()
         return counts
 
     def close(self) -> None:
         """Release the store. May be called twice."""
         with self._lock:
-            self._connection.close()
+            self._is_closed = True
+            self._database.close()
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction that writes; once more where another process was in it."""
+        try:
+            with self._open(write=True) as connection:
+                return work(connection)
+        except Collided:
+            with self._open(write=True) as connection:
+                return work(connection)
 
     @contextmanager
     def _open(self, *, write: bool) -> Iterator[Connection]:
-        with self._lock, sqlite.plain_errors(self._path):
-            if self._connection.closed:
-                raise StoreError(f"the store {self._path} is closed; open it again")
-            with (
-                self._write_lock.transaction()
-                if write
-                else sqlite.transaction(self._connection, write=False)
-            ):
-                yield self._connection
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"the store {self._database.name} is closed; open it again")
+            with self._database.transaction(write=write) as connection:
+                yield connection
 
 
-@contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot write beside the store, {path}: {error.strerror}") from error
+def _erase(connection: Connection, who: str) -> dict[str, int]:
+    """Delete the rows of a user; returns how many from each table."""
+    counts = dict.fromkeys([*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0)
+    user_id = connection.execute(_LOCK_USER, {"who": who}).scalar_one_or_none()
+    if user_id is not None:
+        for table in PERSONAL:
+            mine = table.__table__.c.user_id == user_id
+            counts[table.__tablename__] = connection.execute(delete(table).where(mine)).rowcount
+        connection.execute(delete(UserRow).where(UserRow.id == user_id))
+        counts[UserRow.__tablename__] = 1
+    return counts
