@@ -90,9 +90,9 @@ def mood_line(labels: Sequence[str | None], lang: Lang, *, than_usual: int = 0) 
         feeling = _WORDS[lang]["heavy"]
     else:
         feeling = ""
-    if feeling and (than_usual > 0) == is_heavy:
-        than_usual = 0  # a happy voice is not told as low, nor a troubled one as high
     usual = _USUAL[lang].get(than_usual, "")
+    if usual and (than_usual > 0) == is_heavy:
+        feeling = ""  # happy, but low for them: what is newer is told, and not both
     if not (feeling or usual):
         return ""
     if lang == "zh":
