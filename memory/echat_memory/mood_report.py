@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta, tzinfo
 from itertools import chain, pairwise
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from echat_memory import mood_home
 from echat_memory.mood_filter import certainty, evidence, forward, state
-from echat_memory.mood_home import Affect, Home, InsufficientData, Trend, within
+from echat_memory.mood_home import Affect, Home, InsufficientData, Slope, Trend, within
 from echat_memory.remembering import SESSION_GAP
 from echat_sdk.audio import Seconds
 from echat_sdk.cues import UNKNOWN, Cue
@@ -134,6 +134,10 @@ class MoodReport:
     mood: Affect | InsufficientData
     deviation: Affect | InsufficientData
     trend: Trend | InsufficientData
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `{"insufficient_data": "..."}` in the place of what cannot be told."""
+        return {field.name: _json(getattr(self, field.name)) for field in fields(self)}
 
 
 def report(
@@ -273,6 +277,25 @@ def _mean(turns: Iterable[TurnMood]) -> tuple[Affect | None, Seconds]:
         return None, 0.0
     whole = math.fsum(weights)
     return Affect(within(math.fsum(valences) / whole), within(math.fsum(arousals) / whole)), whole
+
+
+def _json(value: object) -> Any:
+    match value:
+        case Cue():
+            return value.to_json()
+        case InsufficientData():
+            return {"insufficient_data": value.missing}
+        case DayMood() | SessionMood() | Affect() | Home() | Trend() | Slope():
+            return {field.name: _json(getattr(value, field.name)) for field in fields(value)}
+        case tuple():
+            return [_json(item) for item in value]
+        case Mapping():
+            return dict(value)
+        case date():
+            return value.isoformat()
+        case float():
+            return round(value, 4)
+    return value
 
 
 def _known(turns: Iterable[TurnMood]) -> int:
