@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, tzinfo
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from rich.console import Console
@@ -15,7 +19,8 @@ from rich.text import Text
 from echat_sdk import config
 from echat_sdk.cli import account
 from echat_sdk.cli.account import printable
-from echat_sdk.cues import Cue
+from echat_sdk.cues import Cue, Emotion
+from echat_sdk.errors import ConfigError, ModelMissingError
 
 if TYPE_CHECKING:
     from echat_memory import SQLMemory, StoredTurn
@@ -45,8 +50,7 @@ def show(
         mood = memory.recall(user).mood
         pauses = memory.pauses(user)
     if not turns:
-        typer.echo("echat: no user with this id is known here", err=True)
-        raise typer.Exit(2)
+        raise _nobody()
     if as_json:
         found = {
             "user": user,
@@ -94,6 +98,81 @@ def erase(
         typer.echo(f"erased: {', '.join(rows)}")
 
 
+@app.command()
+def mood(
+    user: User,
+    weeks: Annotated[int, typer.Option("--weeks", min=1, max=520, help="How many.")] = 8,
+    zone: Annotated[
+        str, typer.Option("--zone", help="Where a day begins at midnight, as Europe/Berlin.")
+    ] = "UTC",
+    png: Annotated[
+        Path | None, typer.Option("--png", dir_okay=False, help="Draw it as a picture: FILE.")
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw how a user has sounded over weeks: a line of days, their home base, and how sure it is.
+
+    Example: [bold]echat memory mood ada --weeks 4 --zone Europe/Berlin --png mood.png[/]
+    """
+    from echat_sdk.cli.mood_view import MoodView
+
+    where = _zone(zone)
+    if png is not None and find_spec("matplotlib") is None:
+        raise ModelMissingError("--png needs matplotlib; pip install 'echat-sdk[training]'")
+    first = datetime.now(where).date() - timedelta(days=7 * weeks - 1)
+    with _opened(store) as memory:
+        report = memory.mood(user, since=first, zone=where)
+        if not report.n_turns and not memory.show(user, 1):
+            raise _nobody()
+    if png is not None:
+        from echat_sdk.cli.mood_plot import plot
+
+        plot(report, first, png)
+    if as_json:
+        account.write_json({"user": user, **report.to_json()})
+        return
+    console = Console(highlight=False)
+    console.print(MoodView(report, first))
+    if png is not None:
+        console.print(Text.assemble(("drawn to   ", "dim"), (str(png), "cyan")))
+
+
+@app.command()
+def felt(
+    user: User,
+    turn: Annotated[str, typer.Argument(metavar="TURN", help="The id that show prints.")],
+    emotion: Annotated[Emotion, typer.Argument(metavar="EMOTION", help=", ".join(Emotion))],
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep what a user says that they felt in a turn; it counts before what was heard.
+
+    Example: [bold]echat memory felt ada 12 happy[/]
+    """
+    with _opened(store) as memory:
+        memory.report(user, turn, emotion)
+    if as_json:
+        account.write_json({"user": user, "turn": turn, "felt": emotion.value}, indent=None)
+    else:
+        typer.echo(f"kept: in turn {turn} they felt {emotion.value}, in their own word")
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"--zone: got {name!r}; expected a time zone's name, such as Europe/Berlin. Where the "
+            "system has none: pip install tzdata"
+        ) from error
+
+
+def _nobody() -> typer.Exit:
+    typer.echo("echat: no user with this id is known here", err=True)
+    return typer.Exit(2)
+
+
 def _confirmed(question: str) -> bool:
     """Whether the next line of the input is a yes; its end is none."""
     typer.echo(question, nl=False, err=True)
@@ -110,21 +189,24 @@ def _opened(store: str | None) -> Iterator[SQLMemory]:
 
 def _table(turns: list[StoredTurn]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("when", "words", "sounded like", "reply"):
+    for heading in ("turn", "when", "words", "sounded like", "reply"):
         # Chinese has no spaces to break a line at: fold it, or its end is cut off.
         table.add_column(heading, overflow="fold")
     for stored in turns:
         turn = stored.turn
         table.add_row(
+            Text(stored.id, style="dim"),
             Text(f"{stored.at.astimezone():%Y-%m-%d %H:%M}", style="dim"),
             Text(printable(turn.transcript)),
-            _sounded(turn.cues.emotion),
+            _sounded(turn.cues.emotion, stored.felt),
             Text(printable(turn.reply), style="green"),
         )
     return table
 
 
-def _sounded(emotion: Cue) -> Text:
+def _sounded(emotion: Cue, felt: Emotion | None) -> Text:
+    if felt is not None:
+        return Text(f"{felt}, in their own word")
     if not emotion.is_known:
         return Text("unknown", style="dim")
     return Text(f"{printable(emotion.label)} {emotion.confidence:.0%}")
@@ -150,6 +232,7 @@ def _as_json(stored: StoredTurn) -> dict[str, Any]:
         "lang": turn.lang,
         "seconds": turn.seconds,
         "cues": turn.cues.to_json(),
+        "felt": stored.felt,
         "think": turn.think,
         "reply": turn.reply,
         "reply_emotion": turn.reply_emotion.word,

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, select
 
-from echat_memory import rows
+from echat_memory import lately, rows
 from echat_memory.facts import Fact, FactKind, also_called, line
-from echat_memory.mood import mood_line
-from echat_memory.schema import CueRow, EmotionRow, FactRow, TurnRow, UserRow
+from echat_memory.felt import HEARD, ON_HEARD, ON_WORD, SOUNDED, WORD, turn_mood
+from echat_memory.schema import CueRow, FactRow, TurnRow, UserRow
 from echat_sdk.cues import Cue
 from echat_sdk.turn import Lang, Recollection, Turn
 
@@ -28,12 +28,10 @@ _USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).scalar_s
 _TURNS = (
     select(
         TurnRow,
-        EmotionRow.label,
-        EmotionRow.confidence,
-        EmotionRow.distribution,
-        EmotionRow.abstained,
+        *SOUNDED[2:],  # the others are columns of the turn
     )
-    .outerjoin(EmotionRow, and_(EmotionRow.turn_id == TurnRow.id, EmotionRow.source == rows.MODEL))
+    .outerjoin(HEARD, ON_HEARD)
+    .outerjoin(WORD, ON_WORD)
     .where(TurnRow.user_id == _USER)
     .order_by(TurnRow.id.desc())
     .limit(bindparam("limit"))
@@ -70,10 +68,14 @@ def recollect(
     if not found:
         return Recollection()
     user_id, lang = found[0].user_id, _lang(found[0])
-    lately = (row for row in found[:MOOD_TURNS] if now - row.created_at <= LATELY)
+    sounded = [
+        turn_mood(*(getattr(row, column.key) for column in SOUNDED))
+        for row in found[:MOOD_TURNS]
+        if now - row.created_at <= LATELY
+    ]
     return Recollection(
         turns=tuple(turn for _, turn in _turns(connection, found[:turns])),
-        mood=mood_line([row.label for row in lately], lang),
+        mood=lately.line(sounded, now=now, lang=lang),
         facts=tuple(_best(list(_facts(connection, user_id, now, lang)), query)),
     )
 

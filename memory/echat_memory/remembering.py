@@ -84,6 +84,11 @@ def remember(
     return _add(connection, user_id, turn, now)
 
 
+def row_of(turn_id: str) -> int:
+    """The row's id that a turn's id names; 0, which no turn has, where it is none."""
+    return int(turn_id) if _TURN_ID.fullmatch(turn_id) else 0
+
+
 def _add(connection: Connection, user_id: int, turn: Turn, now: datetime) -> int:
     """Write a new turn; returns its id."""
     session_id, seq = _place(connection, user_id, now)
@@ -105,7 +110,7 @@ def _replace(
     connection: Connection, user_id: int | None, turn_id: str, turn: Turn, now: datetime
 ) -> int:
     """Write a turn in the place of one that is there; returns its id."""
-    row_id = int(turn_id) if _TURN_ID.fullmatch(turn_id) else 0  # no turn has 0
+    row_id = row_of(turn_id)
     old = connection.execute(_FIND_TURN, {"user": user_id, "turn": row_id}).one_or_none()
     if user_id is None or old is None:
         raise StoreError("this user has no turn with this id, so none was replaced")

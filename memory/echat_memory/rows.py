@@ -18,6 +18,8 @@ from echat_sdk.turn import Timings, Turn, TurnStatus
 
 MODEL = "model"
 """The source of an emotion that the speech model heard."""
+USER_REPORT = "user_report"
+"""The source of an emotion that the user named; it outranks all others."""
 
 _REPLY_EMOTIONS = {emotion.word: emotion for emotion in ReplyEmotion}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -46,14 +48,17 @@ def turn_columns(turn: Turn) -> dict[str, Any]:
 def cue_columns(cues: Cues) -> Iterator[tuple[type[Base], dict[str, Any]]]:
     """The rows of a turn's cues. A cue that says nothing at all has none."""
     if cues.emotion != Cue():
-        place = affect(cues.emotion)
-        valence, arousal = (None, None) if place is None else place
-        columns = _cue(cues.emotion)
-        yield EmotionRow, {"source": MODEL, "valence": valence, "arousal": arousal, **columns}
+        yield EmotionRow, {"source": MODEL, **emotion_columns(cues.emotion)}
     for kind in ("gender", "age", "events", "style"):
         cue: Cue = getattr(cues, kind)
         if cue != Cue():
             yield CueRow, {"kind": kind, **_cue(cue)}
+
+
+def emotion_columns(emotion: Cue) -> dict[str, Any]:
+    """The columns of an emotion, whoever named it."""
+    valence, arousal = affect(emotion) or (None, None)
+    return {"valence": valence, "arousal": arousal, **_cue(emotion)}
 
 
 def turn_of(row: Row[Any], cues: Mapping[str, Cue]) -> Turn:

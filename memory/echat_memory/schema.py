@@ -115,7 +115,7 @@ class TurnRow(Base):
 
 
 class EmotionRow(Base):
-    """How a turn sounded, by one source: the model that heard it; later also the user's own word.
+    """How a turn sounded, by one source: the model that heard it, or the user's own word.
 
     `abstained` says why the label is unknown. Valence and arousal, in [-1, 1], are null then.
     """

@@ -6,18 +6,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import pauses, recall, remembering
+from echat_memory import felt, mood_report, pauses, recall, remembering
 from echat_memory.database import Collided, open_database
 from echat_memory.migrations import migrate
+from echat_memory.mood_report import MoodReport
 from echat_memory.pseudonym import key_of, pseudonym
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
+from echat_sdk.cues import Emotion
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
@@ -43,12 +45,14 @@ class StoredTurn:
         session: Turns with the same one belong to one sitting.
         at: When it was remembered, in UTC.
         turn: The turn.
+        felt: What the user said that they felt in it; None where they did not.
     """
 
     id: str
     session: str
     at: datetime
     turn: Turn
+    felt: Emotion | None = None
 
 
 class SQLMemory:
@@ -140,6 +144,41 @@ class SQLMemory:
         who = pseudonym(self._key, user)
         self._write(lambda connection: pauses.write(connection, who, profile))
 
+    def mood(self, user: str, *, since: date | None = None, zone: tzinfo = UTC) -> MoodReport:
+        """How a user has sounded: days, sittings, home base, deviation, trend.
+
+        Made from their turns each time, and not kept: an erased turn leaves no trace in it.
+
+        Args:
+            user: The host's own id of the user.
+            since: The first day that is listed; all days where it is None.
+            zone: Where the user's days begin at midnight.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        today = now.astimezone(zone).date()
+        with self._open(write=False) as connection:
+            turns = felt.read(connection, who, since=since, today=today)
+        return mood_report.report(turns, now=now, zone=zone, since=since)
+
+    def report(self, user: str, turn_id: str, emotion: Emotion) -> None:
+        """Keep what a user says that they felt in a turn; it outranks what the model heard.
+
+        Both are kept. Of two reports on one turn the later counts.
+
+        Args:
+            user: The host's own id of the user.
+            turn_id: What `remember` returned.
+            emotion: Their word.
+
+        Raises:
+            StoreError: the store cannot be written, or the user has no turn `turn_id`.
+        """
+        who = pseudonym(self._key, user)
+        self._write(lambda connection: felt.write(connection, who, turn_id, emotion))
+
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
 
@@ -150,7 +189,11 @@ class SQLMemory:
         with self._open(write=False) as connection:
             return [
                 StoredTurn(
-                    id=str(row.id), session=str(row.session_id), at=row.created_at, turn=turn
+                    id=str(row.id),
+                    session=str(row.session_id),
+                    at=row.created_at,
+                    turn=turn,
+                    felt=row.word and Emotion(row.word),
                 )
                 for row, turn in recall.last_turns(connection, who, limit)
             ]
