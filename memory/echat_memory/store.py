@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from echat_memory import pauses, recall, remembering, sqlite
+from echat_memory.episodes import Episodes
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
@@ -80,6 +81,7 @@ class SQLMemory:
         self._turns = turns
         self._clock = clock
         self._lock = threading.Lock()
+        self._episodes = Episodes()
         key_file = self._path.with_name(self._path.name + ".key")
         sqlite.create_file(self._path)
         with sqlite.plain_errors(self._path):
@@ -96,14 +98,26 @@ class SQLMemory:
                 raise
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
-        """What a reply to this user should know: last turns, mood, facts; see `Memory.recall`.
+        """What a reply to this user should know: turns, mood, facts, episodes; see `Memory.recall`.
 
         Raises:
             StoreError: the store cannot be read.
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return recall.recollect(connection, who, query=query, turns=self._turns, now=now)
+            return recall.recollect(
+                connection, who, self._episodes, query=query, turns=self._turns, now=now
+            )
+
+    def prefetch(self, user: str) -> None:
+        """Make ready what `recall` of this user searches; see `Memory.prefetch`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        with self._open(write=False) as connection:
+            self._episodes.prefetch(connection, who, now)
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make a turn, and the facts told in it, durable; see `Memory.remember`.
@@ -116,7 +130,10 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=True) as connection:
-            return str(remembering.remember(connection, who, turn, turn_id=turn_id, now=now))
+            kept = remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
+            if turn_id is not None:
+                self._episodes.change(who, kept)
+        return str(kept)
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -199,6 +216,7 @@ class SQLMemory:
                 connection.execute(delete(UserRow).where(UserRow.id == user_id))
                 counts[UserRow.__tablename__] = 1
         with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
+            self._episodes.forget(who)
             sqlite.forget_deleted(self._connection, self._path)
         return counts
 
