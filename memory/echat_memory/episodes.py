@@ -7,16 +7,17 @@ up in the rows again, by user, so that what was erased cannot come back, whoever
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
 
 from echat_memory import rows
-from echat_memory.schema import EmotionRow, TurnRow, UserRow
+from echat_memory.facts import Fact, FactKind, line
+from echat_memory.schema import EmotionRow, FactRow, TurnRow, UserRow
 from echat_memory.search import Index
 from echat_memory.telling import telling
 from echat_memory.times import ago
@@ -49,6 +50,13 @@ _SINCE = (
     .order_by(TurnRow.id.desc())
     .limit(MAX_TURNS)
 )
+_FACTS_SINCE = select(FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.value).where(
+    FactRow.user_id == bindparam("user"),
+    or_(
+        FactRow.turn_id > bindparam("after"),
+        FactRow.turn_id.in_(bindparam("changed", expanding=True)),
+    ),
+)
 _THESE = (
     select(TurnRow.id, TurnRow.created_at, EmotionRow.label)
     .outerjoin(EmotionRow, and_(EmotionRow.turn_id == TurnRow.id, EmotionRow.source == rows.MODEL))
@@ -66,12 +74,11 @@ class _Held:
     said: dict[int, str] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
 
-    def take(self, row: Row[Any]) -> None:
-        """Take in a turn, new or changed."""
-        if not self.index.knows(row.id, row.transcript):
-            text = telling(row.transcript, "zh" if row.lang == "zh" else "en")
-            self.index.add(row.id, row.transcript, text)
-            self.said[row.id] = _cut(text)
+    def take(self, row: Row[Any], facts: str) -> None:
+        """Take in a turn, new or changed, that can be found by the facts told in it as well."""
+        text = telling(row.transcript, "zh" if row.lang == "zh" else "en")
+        self.index.add(row.id, row.transcript, f"{text} {facts}" if text else "")
+        self.said[row.id] = _cut(text)
 
 
 class Episodes:
@@ -131,10 +138,9 @@ class Episodes:
             self.prefetch(connection, who, now)
             held = self._held[who]
         held.used_at = now
-        if newest[-1].id > held.index.newest or held.changed:
+        held.changed.update(r.id for r in newest if not held.index.knows(r.id, r.transcript))
+        if held.changed:
             self._catch_up(connection, held)
-        for row in reversed(newest):
-            held.take(row)
         ids = held.index.find(query, MAX_EPISODES, without=without)
         if not ids:
             return []
@@ -168,8 +174,11 @@ class Episodes:
             "after": held.index.newest,
             "changed": sorted(held.changed),
         }
+        facts: defaultdict[int, list[str]] = defaultdict(list)
+        for row in _read(connection, _FACTS_SINCE, given):
+            facts[row.turn_id] += _known_by(Fact(FactKind(row.kind), row.subject, row.value))
         for row in reversed(_read(connection, _SINCE, given)):
-            held.take(row)
+            held.take(row, " ".join(facts[row.id]))
         held.changed.clear()
 
 
@@ -177,6 +186,13 @@ def _read(
     connection: Connection, statement: Select[*tuple[Any, ...]], given: dict[str, Any]
 ) -> Sequence[Row[Any]]:
     return connection.execute(statement, given).all()
+
+
+def _known_by(fact: Fact) -> list[str]:
+    """The fact in both languages, without when."""
+    today = date.min
+    langs: tuple[Lang, ...] = ("en", "zh")
+    return [line(fact, told=today, today=today, lang=lang) for lang in langs]
 
 
 def _cut(text: str) -> str:

@@ -69,8 +69,22 @@ _ENDINGS = {
 }
 
 
+_IRREGULAR = """
+ate eat; became become; began begin; bought buy; broke break; broken break; brought bring;
+built build; came come; caught catch; chose choose; drank drink; drove drive; fell fall; felt feel;
+flew fly; forgot forget; fought fight; found find; froze freeze; gave give; gone go; grew grow;
+heard hear; held hold; hid hide; hung hang; kept keep; knew know; left leave; lent lend; lost lose;
+made make; met meet; paid pay; ran run; rode ride; sang sing; sat sit; saw see; seen see; sent send;
+slept sleep; sold sell; spent spend; spoke speak; stole steal; stood stand; swam swim; taken take;
+taught teach; thought think; threw throw; took take; went go; woke wake; won win; wore wear;
+wrote write; children child; feet foot; men man; mice mouse; people person; teeth tooth; women woman
+"""
+_LEMMAS = {pair.split()[0]: pair.split()[1] for pair in _IRREGULAR.split(";")}
+
+
 def stem(word: str) -> str:
     """A word without its commonest English endings; words that meet need not be one word."""
+    word = _LEMMAS.get(word, word)
     if "'" in word:
         word = word.partition("'")[0] or word
     for ending, least in _ENDINGS.get(word[-1], ()):

@@ -57,7 +57,8 @@ _VERBS = _set(
 )
 _JOINS = _set("and then so but or to , only just also")
 
-_ZH_TELLS = re.compile(r"[我咱]|^\W*(?:今天|昨天|前天|后来|然后|但是|上周|去年)?(?:[他她它]|那|这)")
+# Chinese leaves out who does something; an order leaves out that it has been done.
+_ZH_TELLS = re.compile(r"[我咱他她它]|[了过很着]|[是有]")
 _ZH_ORDERS = re.compile(
     r"[你您妳]|请|請|务必|必须|不许|不准|不得|命令|指令|提示词|系统|系統|助手|机器人|機器人|智能体|模型"
     r"|忽略|无视|無視|服从|遵守|从现在|從現在|以后都|以後都|今后|永远|总是|始终|规则|规定"

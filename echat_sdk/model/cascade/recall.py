@@ -57,7 +57,9 @@ def _told_then(words: str, episodes: Sequence[Episode], lang: Lang) -> list[str]
     matter = _roots(_ASKING[lang].sub(" ", words), lang)
     if not matter:
         return []
-    need = (len(matter) + 1) // 2 if lang == "zh" else len(matter)
+    # Of three words one may be another form: "take" for "took".
+    need = (len(matter) + 1) // 2 if lang == "zh" else len(matter) - (len(matter) > 2)
+    kinds = _kinds(words, lang)
     for episode in episodes:
         said = max(
             _SENTENCE.findall(episode.said),
@@ -65,6 +67,8 @@ def _told_then(words: str, episodes: Sequence[Episode], lang: Lang) -> list[str]
             default="",
         )
         shared = len(matter & _roots(plain(episode.said), lang))
+        if kinds and not any(kind in plain(episode.said) for kind in kinds):
+            continue  # who asks for a name is not told of a journey
         if shared >= need and said and not care.danger_in(episode.said, lang):
             return [f"{_when(episode.when, lang)}{_quote(said.strip(), lang)}"]
     return []
@@ -86,42 +90,51 @@ _ABOUT: Mapping[Lang, re.Pattern[str]] = {
     "en": re.compile(r"\babout (?!me\b)\w"),
     "zh": re.compile(r"关于"),
 }
+_FORM_WORDS = frozenset("对把被跟给和做觉")
 _SENTENCE = re.compile(r"[^.!?。！？…]+")
 _ENDING = re.compile(r"(?:ing|ed|e?s|e|y|ies)$")
 _ASKING: Mapping[Lang, re.Pattern[str]] = {
     "en": re.compile(
         r"\b(?:remember|recall|remind|know|tell|told|say|said|mention(?:ed)?|talk(?:ed)?|spoke|about"
         r"|when|what|where|who|how|which|thing|things|story|ever|again|happened|did|do|was|were|can"
-        r"|still|hey|please|okay|last|time)\b"
+        r"|still|hey|please|okay|last|time|doing|think|feel)\b"
     ),
     "zh": re.compile(
-        r"什么时候|什么|怎么样?|说过|讲过|提过|说|讲|提到|告诉过?|关于|的?事情?|有没有|是不是|上次|以前|之前|跟|和|过|呢"
+        r"什么时候|什么|怎么样?|说过|讲过|提过|说|讲|提到|告诉过?|关于|的?事情?|有没有|是不是|上次|以前|之前|觉得|感觉|对|跟|和|过|呢"
     ),
 }
 
 
 def _best(words: str, facts: Sequence[str], lang: Lang) -> list[str]:
-    wanted = _terms(words, lang)
-    kinds = {
-        k
-        for word, kind in _KINDS[lang].items()
-        if word in _split(words, lang)
-        for k in kind.split()
-    }
+    wanted = _terms(_ASKING[lang].sub(" ", words), lang)
+    kinds = _kinds(words, lang)
     # Its matter must be shared, not only its kind: the sister's name is not the dog's.
     matter = wanted - set(_KINDS[lang]) - {"name", "called", "remember", "tell", "told", "old"}
+    if lang == "zh":
+        matter -= _FORM_WORDS
+    # All of it must be there: of the car's colour the favourite colour tells nothing.
+    need = (len(matter) + 1) // 2 if lang == "zh" else len(matter) - (len(matter) > 2)
     scored = []
     for fact in facts:
         has = _terms(plain(fact), lang)
         shared = len(matter & has)
         kind = any(k in plain(fact) for k in kinds)
-        if (matter and shared == 0) or not (shared or kind):
+        if shared < need or not (shared or kind):
             continue
         scored.append((2 * shared + kind, fact))
     if not scored:
         return []
     top = max(score for score, _ in scored)
     return [to_second_person(fact, lang) for score, fact in scored if score == top][:1]
+
+
+def _kinds(words: str, lang: Lang) -> set[str]:
+    return {
+        k
+        for word, kind in _KINDS[lang].items()
+        if word in _split(words, lang)
+        for k in kind.split()
+    }
 
 
 def _split(words: str, lang: Lang) -> set[str] | str:
