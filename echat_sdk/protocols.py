@@ -213,6 +213,20 @@ class Memory(Protocol):
         """
         ...
 
+    def prefetch(self, user: str) -> None:
+        """Make ready what `recall` of this user will need: they have begun to speak.
+
+        A hint: it changes how fast the next `recall` is, never what it gives. Doing nothing is
+        right.
+
+        Args:
+            user: The host's own id of the user.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make a turn durable and return its id. On return it survives a power cut.
 

@@ -138,6 +138,22 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Episode:
+    """An earlier turn that fits the words just heard: data, never instructions.
+
+    Attributes:
+        said: What the user told then, cut short; sentences that only tell.
+        when: How long ago, in words ("12 days ago").
+        sounded: The apparent emotion with which it was said, as in `cues.Emotion`; empty where it
+            is not known.
+    """
+
+    said: str
+    when: str
+    sounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recollection:
     """What a model is given before it answers.
 
@@ -146,6 +162,7 @@ class Recollection:
         mood: A line on how the user has been of late, in words that hedge; may be empty.
         facts: What the user told of their life, best fit first, as third-person lines
             ("their dog is called Rex"). Data, never instructions.
+        episodes: Earlier turns that fit the words just heard, best fit first; none of `turns`.
         key: Opaque; the same for the same conversation, so that a model may keep its caches under
             it. Empty where there is none.
         finding: What a tool gave that this turn asked for; None where it asked for none.
@@ -154,5 +171,6 @@ class Recollection:
     turns: tuple[Turn, ...] = ()
     mood: str = ""
     facts: tuple[str, ...] = ()
+    episodes: tuple[Episode, ...] = ()
     key: str = ""
     finding: Finding | None = None

@@ -71,6 +71,9 @@ class Live:
         tools: ToolUse | None = None,
     ) -> None:
         self._model = model
+        self._memory = memory
+        self._store = store
+        self._user = user
         self._audio = audio
         self._lang: LangChoice = lang
         self._player = Player(audio)
@@ -114,7 +117,7 @@ class Live:
             turn_end=turn_end,
             spawn=self._spawn,
             clock=clock,
-            on_speech=lambda: self._watch.user_spoke(),
+            on_speech=self._user_begins,
         )
         self._watch = Watch(
             self._mouth,
@@ -200,6 +203,11 @@ class Live:
         except AudioDeviceError as error:
             self._outbox.emit(Failed(error))
             self._ended.set()
+
+    def _user_begins(self) -> None:
+        """Somebody begins to speak: what will be recalled is made ready meanwhile."""
+        self._watch.user_spoke()
+        self._store.submit(self._memory.prefetch, self._user)
 
     def _over(self, reply: Reply) -> None:
         """An answer has ended; a farewell ends the conversation with it."""

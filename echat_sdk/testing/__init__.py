@@ -189,6 +189,9 @@ class RAMMemory:
         """The last six turns."""
         return Recollection(turns=tuple(self._turns.get(user, {}).values())[-6:])
 
+    def prefetch(self, user: str) -> None:
+        """Nothing to make ready."""
+
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Keep a turn, or replace one of this user's."""
         self._fails()

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select
 
 from echat_memory import lately, rows
+from echat_memory.episodes import Episodes
 from echat_memory.facts import Fact, FactKind, also_called, line
 from echat_memory.felt import HEARD, ON_HEARD, ON_WORD, SOUNDED, WORD, turn_mood
 from echat_memory.schema import CueRow, FactRow, TurnRow, UserRow
@@ -53,14 +54,21 @@ _FACTS = (
 
 
 def recollect(
-    connection: Connection, who: str, *, query: str, turns: int, now: datetime
+    connection: Connection,
+    who: str,
+    episodes: Episodes,
+    *,
+    query: str,
+    turns: int,
+    now: datetime,
 ) -> Recollection:
     """All that memory gives a reply.
 
     Args:
         connection: An open transaction.
         who: The user's pseudonym.
-        query: The words just heard; facts that fit them come first.
+        episodes: Where earlier turns are searched.
+        query: The words just heard; facts and earlier turns that fit them are found.
         turns: How many of the last turns.
         now: The present moment.
     """
@@ -73,10 +81,17 @@ def recollect(
         for row in found[:MOOD_TURNS]
         if now - row.created_at <= LATELY
     ]
+    told = [row.id for row in found[:turns]]
+    fitting = (
+        episodes.find(connection, who, query, newest=found, without=told, now=now, lang=lang)
+        if query
+        else []
+    )
     return Recollection(
         turns=tuple(turn for _, turn in _turns(connection, found[:turns])),
         mood=lately.line(sounded, now=now, lang=lang),
         facts=tuple(_best(list(_facts(connection, user_id, now, lang)), query)),
+        episodes=tuple(episode for _, episode in fitting if episode.said),
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 
 from echat_memory import felt, mood_report, pauses, recall, remembering
 from echat_memory.database import Collided, open_database
+from echat_memory.episodes import Episodes
 from echat_memory.migrations import migrate
 from echat_memory.mood_report import MoodReport
 from echat_memory.pseudonym import key_of, pseudonym
@@ -90,6 +91,7 @@ class SQLMemory:
         self._turns = turns
         self._clock = clock
         self._lock = threading.Lock()
+        self._episodes = Episodes()
         self._is_closed = False
         self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
         try:
@@ -100,14 +102,26 @@ class SQLMemory:
             raise
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
-        """What a reply to this user should know: last turns, mood, facts; see `Memory.recall`.
+        """What a reply to this user should know: turns, mood, facts, episodes; see `Memory.recall`.
 
         Raises:
             StoreError: the store cannot be read.
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return recall.recollect(connection, who, query=query, turns=self._turns, now=now)
+            return recall.recollect(
+                connection, who, self._episodes, query=query, turns=self._turns, now=now
+            )
+
+    def prefetch(self, user: str) -> None:
+        """Make ready what `recall` of this user searches; see `Memory.prefetch`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        with self._open(write=False) as connection:
+            self._episodes.prefetch(connection, who, now)
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make a turn, and the facts told in it, durable; see `Memory.remember`.
@@ -119,11 +133,13 @@ class SQLMemory:
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        return self._write(
-            lambda connection: str(
-                remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
-            )
+        kept = self._write(
+            lambda connection: remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
         )
+        if turn_id is not None:
+            with self._lock:
+                self._episodes.change(who, kept)
+        return str(kept)
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -234,6 +250,7 @@ class SQLMemory:
         who = pseudonym(self._key, user)
         counts = self._write(lambda connection: _erase(connection, who))
         with self._lock:
+            self._episodes.forget(who)
             self._database.forget_deleted()
         return counts
 

@@ -37,6 +37,14 @@ def words_now(when: str, told: date, today: date, lang: Lang) -> tuple[bool, str
     return True, "前些时候" if lang == "zh" else "some time ago"
 
 
+def ago(days: int, lang: Lang) -> str:
+    """Words for a day that lies so many days behind: `yesterday`, `12 days ago`."""
+    if days <= 1:
+        key = "today" if days <= 0 else "yesterday"
+        return chinese(TIMES, key) if lang == "zh" else key
+    return f"{days}天前" if lang == "zh" else f"{days} days ago"
+
+
 def _days_until(when: str, told: date) -> int | None:
     """Days from the telling to the day itself; None where no single day was named."""
     if when.startswith("on "):

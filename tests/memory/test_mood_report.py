@@ -402,7 +402,7 @@ def statements(memory: SQLMemory) -> Callable[[], int]:
 
     seen: list[str] = []
 
-    @event.listens_for(memory._connection, "before_cursor_execute")
+    @event.listens_for(memory._database.connection, "before_cursor_execute")
     def count(_: object, __: object, statement: str, *rest: object) -> None:
         seen.append(statement)
 

@@ -74,6 +74,16 @@ def test_turns_come_oldest_first_and_only_ones_own(memory: Memory) -> None:
     assert [t.transcript for t in memory.recall("ada").turns] == ["one", "two"]
 
 
+def test_a_prefetch_changes_nothing_that_is_recalled(memory: Memory) -> None:
+    memory.prefetch("nobody")
+    assert memory.recall("nobody") == Recollection()
+    for words in ("I saw a seal", *"abcdefg"):
+        memory.remember("ada", turn(words))
+    before = memory.recall("ada", query="a seal")
+    memory.prefetch("ada")
+    assert memory.recall("ada", query="a seal") == before
+
+
 def test_how_a_user_pauses_is_kept_beside_their_turns_and_replaced(memory: Memory) -> None:
     for user in ("ada", "bob"):
         memory.remember(user, turn())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from echat_sdk.model.cascade import care
 from echat_sdk.model.cascade.words import content_words, flip, lexicon, patterns, plain, sentence
-from echat_sdk.turn import Lang, Recollection
+from echat_sdk.turn import Episode, Lang, Recollection
 
 MAX_FACTS = 3
 """Most facts told at once when somebody asks what is known of them."""
@@ -37,6 +38,10 @@ def remembered(text: str, recollection: Recollection, lang: Lang) -> list[str]:
     words = plain(text)
     facts = [_bare(fact) for fact in recollection.facts]
     if _PHRASES["asks_last"][lang].search(words):
+        if found := _told_then(words, recollection.episodes, lang):
+            return found  # "what did I say about Spain"
+        if _ABOUT[lang].search(words):
+            return _best(words, facts, lang)
         said = [turn.transcript for turn in recollection.turns if turn.transcript]
         return [_quote(said[-1], lang)] if said else []
     if _PHRASES["asks_all"][lang].search(words):
@@ -44,31 +49,92 @@ def remembered(text: str, recollection: Recollection, lang: Lang) -> list[str]:
     if _PHRASES["asks_self"][lang].search(words):
         mine = "用户叫" if lang == "zh" else "their name is"
         return [to_second_person(f, lang) for f in facts if f.startswith(mine)][:1]
-    return _best(words, facts, lang)
+    return _best(words, facts, lang) or _told_then(words, recollection.episodes, lang)
+
+
+def _told_then(words: str, episodes: Sequence[Episode], lang: Lang) -> list[str]:
+    """What was said earlier of all that a question is about; words of danger are not repeated."""
+    matter = _roots(_ASKING[lang].sub(" ", words), lang)
+    if not matter:
+        return []
+    # Of three words one may be another form: "take" for "took".
+    need = (len(matter) + 1) // 2 if lang == "zh" else len(matter) - (len(matter) > 2)
+    kinds = _kinds(words, lang)
+    for episode in episodes:
+        said = max(
+            _SENTENCE.findall(episode.said),
+            key=lambda s: len(matter & _roots(plain(s), lang)),
+            default="",
+        )
+        shared = len(matter & _roots(plain(episode.said), lang))
+        if kinds and not any(kind in plain(episode.said) for kind in kinds):
+            continue  # who asks for a name is not told of a journey
+        if shared >= need and said and not care.danger_in(episode.said, lang):
+            return [f"{_when(episode.when, lang)}{_quote(said.strip(), lang)}"]
+    return []
+
+
+def _roots(words: str, lang: Lang) -> set[str]:
+    if lang == "zh":
+        return {t for t in _terms(words, lang) if len(t) > 1}
+    return {_ENDING.sub("", term) for term in _terms(words, lang)}
+
+
+def _when(when: str, lang: Lang) -> str:
+    if lang == "zh":
+        return when
+    return "earlier today " if when == "today" else f"{when} "
+
+
+_ABOUT: Mapping[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"\babout (?!me\b)\w"),
+    "zh": re.compile(r"关于"),
+}
+_FORM_WORDS = frozenset("对把被跟给和做觉")
+_SENTENCE = re.compile(r"[^.!?。！？…]+")
+_ENDING = re.compile(r"(?:ing|ed|e?s|e|y|ies)$")
+_ASKING: Mapping[Lang, re.Pattern[str]] = {
+    "en": re.compile(
+        r"\b(?:remember|recall|remind|know|tell|told|say|said|mention(?:ed)?|talk(?:ed)?|spoke|about"
+        r"|when|what|where|who|how|which|thing|things|story|ever|again|happened|did|do|was|were|can"
+        r"|still|hey|please|okay|last|time|doing|think|feel)\b"
+    ),
+    "zh": re.compile(
+        r"什么时候|什么|怎么样?|说过|讲过|提过|说|讲|提到|告诉过?|关于|的?事情?|有没有|是不是|上次|以前|之前|觉得|感觉|对|跟|和|过|呢"
+    ),
+}
 
 
 def _best(words: str, facts: Sequence[str], lang: Lang) -> list[str]:
-    wanted = _terms(words, lang)
-    kinds = {
-        k
-        for word, kind in _KINDS[lang].items()
-        if word in _split(words, lang)
-        for k in kind.split()
-    }
+    wanted = _terms(_ASKING[lang].sub(" ", words), lang)
+    kinds = _kinds(words, lang)
     # Its matter must be shared, not only its kind: the sister's name is not the dog's.
     matter = wanted - set(_KINDS[lang]) - {"name", "called", "remember", "tell", "told", "old"}
+    if lang == "zh":
+        matter -= _FORM_WORDS
+    # All of it must be there: of the car's colour the favourite colour tells nothing.
+    need = (len(matter) + 1) // 2 if lang == "zh" else len(matter) - (len(matter) > 2)
     scored = []
     for fact in facts:
         has = _terms(plain(fact), lang)
         shared = len(matter & has)
         kind = any(k in plain(fact) for k in kinds)
-        if (matter and shared == 0) or not (shared or kind):
+        if shared < need or not (shared or kind):
             continue
         scored.append((2 * shared + kind, fact))
     if not scored:
         return []
     top = max(score for score, _ in scored)
     return [to_second_person(fact, lang) for score, fact in scored if score == top][:1]
+
+
+def _kinds(words: str, lang: Lang) -> set[str]:
+    return {
+        k
+        for word, kind in _KINDS[lang].items()
+        if word in _split(words, lang)
+        for k in kind.split()
+    }
 
 
 def _split(words: str, lang: Lang) -> set[str] | str:

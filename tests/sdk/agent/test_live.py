@@ -17,7 +17,7 @@ from echat_sdk.errors import AudioDeviceError, GenerationError, StoreError
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, live
 from echat_sdk.testing.audio import FakeAudio
 from echat_sdk.testing.live import Conversation, Part, schedule
-from echat_sdk.turn import Heard, SpeechDelta, TextDelta, Turn, TurnStatus
+from echat_sdk.turn import Heard, Recollection, SpeechDelta, TextDelta, Turn, TurnStatus
 from echat_sdk.turn_policy import TurnPolicy
 
 DARING = TurnPolicy(reengagements=0, speculations=0)
@@ -44,6 +44,21 @@ def test_a_question_is_answered_aloud_and_kept() -> None:
     assert begin == pytest.approx(2 + TurnPolicy().delay, abs=0.1)
     assert end - begin == pytest.approx(5 * 0.05, abs=0.05)
     assert run.of(TurnFinished)[0].answer.turn == turn
+
+
+def test_what_will_be_recalled_is_made_ready_when_somebody_begins_to_speak() -> None:
+    done: list[str] = []
+
+    class Watched(RAMMemory):
+        def prefetch(self, user: str) -> None:
+            done.append(f"prefetch {user}")
+
+        def recall(self, user: str, *, query: str = "") -> Recollection:
+            done.append("recall")
+            return super().recall(user, query=query)
+
+    converse(("quiet", 1), ("speech", 1), ("quiet", 4), memory=Watched())
+    assert done == ["prefetch ada", "recall", "recall"]  # the last one is the test's own
 
 
 def test_states_follow_each_other_as_the_picture_says() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from echat_sdk.model.cascade.recall import as_answer, asks_memory, remembered, to_second_person
-from echat_sdk.turn import Lang, Recollection, Turn
+from echat_sdk.turn import Episode, Lang, Recollection, Turn
 
 EN = Recollection(
     turns=(Turn("I lost my keys."),),
@@ -94,3 +94,40 @@ def test_what_was_said_in_chinese_is_given_back_with_full_width_marks() -> None:
     turns = (Turn("我的狗叫旺财,它三岁了!", lang="zh"),)
     told = remembered("我刚才说了什么", Recollection(turns=turns), "zh")
     assert as_answer(told, "zh") == "你说你的狗叫旺财，它三岁了。"
+
+
+THEN = Recollection(
+    episodes=(
+        Episode("I went to Spain with my sister. We got lost.", "12 days ago", "happy"),
+        Episode("I want to kill myself in Wales.", "yesterday"),
+    ),
+)
+THEN_ZH = Recollection(episodes=(Episode("我和妈妈去西湖划船了", "3天前"),))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Do you remember our trip to Spain?", []),  # of a trip nothing was said
+        ("Do you remember what I told you about Spain?", ["12 days ago you said you went to"]),
+        ("When did I go to Spain?", ["12 days ago you said you went to Spain"]),
+        ("When did I tell you about Spain?", ["12 days ago you said you went to"]),
+        ("Do you remember what I said about Wales?", []),
+        ("Do you remember Portugal?", []),
+        ("What did I tell you about Rome?", []),
+        ("Did I ever tell you that we got lost?", ["12 days ago you said you got lost"]),
+    ],
+)
+def test_what_was_said_long_ago_is_given_back_if_it_fits(question: str, answer: list[str]) -> None:
+    assert asks_memory(question, "en")
+    told = remembered(question, THEN, "en")
+    assert len(told) == len(answer)
+    assert all(text.startswith(start) for text, start in zip(told, answer, strict=True))
+
+
+def test_what_was_said_long_ago_is_given_back_in_chinese() -> None:
+    question = "你还记得我说过西湖的事吗？"
+    assert asks_memory(question, "zh")
+    told = as_answer(remembered(question, THEN_ZH, "zh"), "zh")
+    assert told == "3天前你说你和妈妈去西湖划船了。"
+    assert remembered("你还记得我说过桂林的事吗？", THEN_ZH, "zh") == []

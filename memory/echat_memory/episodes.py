@@ -1,0 +1,202 @@
+"""Earlier turns of a user that fit the words just heard.
+
+What is searched is held in RAM and made from the rows, for each user who is here: the part of each
+turn that tells of something, cut short, and an index of its terms. A turn that is found is looked
+up in the rows again, by user, so that what was erased cannot come back, whoever erased it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
+
+from echat_memory import rows
+from echat_memory.facts import Fact, FactKind, line
+from echat_memory.schema import EmotionRow, FactRow, TurnRow, UserRow
+from echat_memory.search import Index
+from echat_memory.telling import telling
+from echat_memory.times import ago
+from echat_sdk.cues import UNKNOWN
+from echat_sdk.turn import Episode, Lang
+
+MAX_EPISODES = 5
+"""Episodes that a reply is given."""
+MAX_SAID = 160
+"""Characters of what was said in one."""
+MAX_TURNS = 20_000
+"""Turns of one user that are searched, the newest."""
+MAX_ALL_TURNS = 100_000
+"""Turns of all users that are held; then whoever was silent longest is dropped."""
+SILENCE = timedelta(minutes=30)
+"""Who has been silent for longer is dropped."""
+
+_COUNT = (
+    select(TurnRow.user_id, func.count())
+    .join(UserRow, UserRow.id == TurnRow.user_id)
+    .where(UserRow.pseudonym == bindparam("who"))
+    .group_by(TurnRow.user_id)
+)
+_SINCE = (
+    select(TurnRow.id, TurnRow.transcript, TurnRow.lang)
+    .where(
+        TurnRow.user_id == bindparam("user"),
+        or_(TurnRow.id > bindparam("after"), TurnRow.id.in_(bindparam("changed", expanding=True))),
+    )
+    .order_by(TurnRow.id.desc())
+    .limit(MAX_TURNS)
+)
+_FACTS_SINCE = select(FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.value).where(
+    FactRow.user_id == bindparam("user"),
+    or_(
+        FactRow.turn_id > bindparam("after"),
+        FactRow.turn_id.in_(bindparam("changed", expanding=True)),
+    ),
+)
+_THESE = (
+    select(TurnRow.id, TurnRow.created_at, EmotionRow.label)
+    .outerjoin(EmotionRow, and_(EmotionRow.turn_id == TurnRow.id, EmotionRow.source == rows.MODEL))
+    .where(TurnRow.user_id == bindparam("user"), TurnRow.id.in_(bindparam("turns", expanding=True)))
+)
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is held of one user."""
+
+    user_id: int
+    used_at: datetime
+    index: Index = field(default_factory=Index)
+    said: dict[int, str] = field(default_factory=dict)
+    changed: set[int] = field(default_factory=set)
+
+    def take(self, row: Row[Any], facts: str) -> None:
+        """Take in a turn, new or changed, that can be found by the facts told in it as well."""
+        text = telling(row.transcript, "zh" if row.lang == "zh" else "en")
+        self.index.add(row.id, row.transcript, f"{text} {facts}" if text else "")
+        self.said[row.id] = _cut(text)
+
+
+class Episodes:
+    """What is searched, for every user who is here. Called under the store's lock."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(len(held.index) for held in self._held.values())
+
+    def prefetch(self, connection: Connection, who: str, now: datetime) -> None:
+        """Make a user's turns ready to be searched; cheap where they are already."""
+        for silent in [w for w, h in self._held.items() if abs(now - h.used_at) > SILENCE]:
+            del self._held[silent]
+        found = connection.execute(_COUNT, {"who": who}).one_or_none()
+        if found is None:
+            self.forget(who)
+            return
+        user_id, count = found
+        held = self._held.get(who)
+        if held is not None and held.user_id == user_id:
+            self._catch_up(connection, held)
+        if held is None or held.user_id != user_id or len(held.index) != min(count, MAX_TURNS):
+            held = _Held(user_id, now)  # turns were erased, or there are too many
+            self._catch_up(connection, held)
+        held.used_at = now
+        self._held[who] = held
+        self._held.move_to_end(who)
+        while len(self._held) > 1 and len(self) > MAX_ALL_TURNS:
+            self._held.popitem(last=False)
+
+    def find(
+        self,
+        connection: Connection,
+        who: str,
+        query: str,
+        *,
+        newest: Sequence[Row[Any]],
+        without: Sequence[int],
+        now: datetime,
+        lang: Lang,
+    ) -> list[tuple[int, Episode]]:
+        """The ids and words of the turns that fit best, best first.
+
+        Args:
+            connection: An open transaction.
+            who: The user's pseudonym.
+            query: The words just heard.
+            newest: The rows of their newest turns, newest first; at least one.
+            without: Ids of turns that the reply is given anyway.
+            now: The present moment.
+            lang: Language in which is told when it was.
+        """
+        held = self._held.get(who)
+        if held is None or held.user_id != newest[0].user_id:
+            self.prefetch(connection, who, now)
+            held = self._held[who]
+        held.used_at = now
+        held.changed.update(r.id for r in newest if not held.index.knows(r.id, r.transcript))
+        if held.changed:
+            self._catch_up(connection, held)
+        ids = held.index.find(query, MAX_EPISODES, without=without)
+        if not ids:
+            return []
+        given = {"user": held.user_id, "turns": ids}
+        there = {row.id: row for row in _read(connection, _THESE, given)}
+        return [
+            (
+                i,
+                Episode(
+                    said=held.said[i],
+                    when=ago((now.date() - there[i].created_at.date()).days, lang),
+                    sounded="" if there[i].label in (None, UNKNOWN) else there[i].label,
+                ),
+            )
+            for i in ids
+            if i in there
+        ]
+
+    def change(self, who: str, turn_id: int) -> None:
+        """A turn of a user was replaced; its rows are read again when they are needed."""
+        if (held := self._held.get(who)) is not None:
+            held.changed.add(turn_id)
+
+    def forget(self, who: str) -> None:
+        """Drop what is held of a user."""
+        self._held.pop(who, None)
+
+    def _catch_up(self, connection: Connection, held: _Held) -> None:
+        given = {
+            "user": held.user_id,
+            "after": held.index.newest,
+            "changed": sorted(held.changed),
+        }
+        facts: defaultdict[int, list[str]] = defaultdict(list)
+        for row in _read(connection, _FACTS_SINCE, given):
+            facts[row.turn_id] += _known_by(Fact(FactKind(row.kind), row.subject, row.value))
+        for row in reversed(_read(connection, _SINCE, given)):
+            held.take(row, " ".join(facts[row.id]))
+        held.changed.clear()
+
+
+def _read(
+    connection: Connection, statement: Select[*tuple[Any, ...]], given: dict[str, Any]
+) -> Sequence[Row[Any]]:
+    return connection.execute(statement, given).all()
+
+
+def _known_by(fact: Fact) -> list[str]:
+    """The fact in both languages, without when."""
+    today = date.min
+    langs: tuple[Lang, ...] = ("en", "zh")
+    return [line(fact, told=today, today=today, lang=lang) for lang in langs]
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_SAID:
+        return text
+    cut = text[:MAX_SAID]
+    return (cut.rpartition(" ")[0] or cut) + "…"
