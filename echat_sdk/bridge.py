@@ -91,6 +91,13 @@ class Worker:
         log.error("the worker %s hangs and is left behind", self._executor.name)
         self.abandon()
 
+    async def keep(self, function: Callable[..., T], *args: Any) -> T:
+        """As `call`, for what must be done: who is cancelled meanwhile does not take it back."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
+        await asyncio.wait([future])
+        return future.result()
+
     def abandon(self) -> None:
         """Leave the thread to itself: what hangs in it can hold up neither us nor our end."""
         self._is_abandoned = True

@@ -124,6 +124,7 @@ class Agent:
                 tools=self._tools,
             )
             self._group.create_task(self._live.run(self._greeting), name="echat-live")
+            await self._live.begun()
         return self
 
     async def __aexit__(
