@@ -259,7 +259,9 @@ def test_the_panel_fits_any_terminal_and_never_changes_its_height(
     assert len(lines) == len(panel(other, width, height)) < height
 
 
-@pytest.mark.parametrize(("confidence", "words"), [(0.68, "you sound sad, 68 %"), (0.41, "you may sound sad, 41 %")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("confidence", "words"), [(0.68, "you sound sad, 68 %"), (0.41, "you may sound sad, 41 %")]
+)
 def test_the_mood_is_told_in_words_that_hedge(confidence: float, words: str) -> None:
     assert _mood([Cue("sad", confidence)]).words().plain == words
 
