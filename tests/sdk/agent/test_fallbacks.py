@@ -118,9 +118,6 @@ def test_a_store_that_cannot_be_read_is_told_and_the_answer_comes_without_it() -
     assert [turn.status for turn in run.turns] == [TurnStatus.COMPLETE] * 2
 
 
-@pytest.mark.xfail(
-    reason="the host's words begin before the turn is kept, and with it a new script"
-)
 def test_what_was_heard_before_the_host_cut_in_is_kept() -> None:
     model = FakeModel(Line("tell me a story", (" ".join(["word"] * 200),)))
     run = live.converse(
@@ -235,7 +232,6 @@ async def test_a_model_that_hangs_is_excused_within_three_seconds_and_the_next_t
     assert last.status is TurnStatus.COMPLETE
 
 
-@pytest.mark.xfail(reason="an answer that was heard in part is waited for until gives_up_after")
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_a_model_that_hangs_within_its_answer_is_excused_within_three_seconds() -> None:
@@ -247,7 +243,6 @@ async def test_a_model_that_hangs_within_its_answer_is_excused_within_three_seco
     assert fallbacks(events)[0] < WITHIN
 
 
-@pytest.mark.xfail(reason="the apology begins before the turn is kept, and with it a new script")
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_what_was_heard_of_an_answer_that_was_given_up_is_kept() -> None:
