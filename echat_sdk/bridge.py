@@ -77,19 +77,27 @@ class Worker:
         if not self._executor.ended(within):
             self._leave_behind()
 
-    async def closed(self, within: Seconds) -> None:
-        """As `close`, without holding up the event loop."""
+    async def closed(self, within: Seconds) -> bool:
+        """As `close`, without holding up the event loop; whether the thread has ended."""
         self._executor.shutdown(wait=False)
         deadline = time.monotonic() + within  # of the thread, which knows no virtual time
         while not self._executor.ended(0):
             if time.monotonic() > deadline:
                 self._leave_behind()
-                return
+                return False
             await asyncio.sleep(_LOOK)
+        return True
 
     def _leave_behind(self) -> None:
         log.error("the worker %s hangs and is left behind", self._executor.name)
         self.abandon()
+
+    async def keep(self, function: Callable[..., T], *args: Any) -> T:
+        """As `call`, for what must be done: who is cancelled meanwhile does not take it back."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
+        await asyncio.wait([future])
+        return future.result()
 
     def abandon(self) -> None:
         """Leave the thread to itself: what hangs in it can hold up neither us nor our end."""

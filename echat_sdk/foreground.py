@@ -33,13 +33,13 @@ _EVERY = 5  # frames from one look to the next
 # The crowd's level is a low quantile: between the words of whoever speaks over it, it is heard.
 _DEPTH, _BACKGROUND, _LOUD = 0.05, 0.15, 0.9
 
-# A crowd is believed in where speech is nowhere deeper than this under its loudest (one voice alone
-# dips by 30 to 40 dB within two seconds, in a hall by 20), and where speech is told for a while
-# with nobody in the foreground.
-_DEEPEST = 20.0
+# A crowd is believed in where speech is told for a while with nobody in the foreground, oftener
+# than silence; a hall's reverberation gives half of that at most. And only where speech is nowhere
+# so far under its loudest as one voice in a quiet room is between its words.
+_VOICED = round(0.5 / FRAME_SECONDS)  # frames of speech with nobody in the foreground
+_ALONE = round(0.24 / FRAME_SECONDS)  # nobody has been for so long; a detector lags by half of it
 _STANDS_OUT = 4.0  # dB above the crowd; the crowd alone is hardly ever so loud
-_ALONE = round(0.24 / FRAME_SECONDS)  # without anybody who does; a detector lags by half of it
-_VOICED = round(0.4 / FRAME_SECONDS)  # frames of speech told meanwhile
+_DEEPEST = 30.0  # dB
 
 # It is forgotten once speech dips far below it and goes on, as then nobody else is there; and once
 # silence is told for long at its level, as then the detector knows it for noise.

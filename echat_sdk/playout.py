@@ -94,6 +94,11 @@ class Player:
         return not self._is_whole or bool(self._waiting) or self._taken_at == math.inf
 
     @property
+    def is_dry(self) -> bool:
+        """Whether there is nothing more to say as yet."""
+        return not self._waiting and self._taken_at != math.inf and self._held == 0
+
+    @property
     def heard_seconds(self) -> Seconds:
         """How much of the answer was heard: what the device took, less what it still holds."""
         return max(0.0, self._given / self._rate - self._held)

@@ -4,7 +4,8 @@
                         ▲─────── speech ───────┘
 
 Pure: no clock, no task, no model. Time is counted in frames, so a recording gives the same turns at
-any speed. Whoever knows better how complete a turn sounds tells it with `judge`.
+any speed. Whoever knows better how complete a turn sounds tells it with `judge`, and whoever knows
+its words with `read`; where these are said to come, with `expect`, the end waits for them a little.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class TurnDetector:
     _length: int = 0  # frames of the turn, without a pause that has not been resumed
     _revision: int = 0
     _chance: float | None = None
+    _hangs: bool | None = None
+    _is_expecting: bool = False  # words
 
     @property
     def floor(self) -> Floor:
@@ -124,6 +127,27 @@ class TurnDetector:
         """
         if self._floor is Floor.PAUSING and revision == self._revision:
             self._chance = chance
+
+    def expect(self, revision: int) -> None:
+        """The words of a pause will be told with `read`; until then it does not end the turn.
+
+        No longer than `policy.words`, and no longer than `policy.max_delay`.
+
+        Args:
+            revision: Of the pause.
+        """
+        if self._floor is Floor.PAUSING and revision == self._revision and self._hangs is None:
+            self._is_expecting = True
+
+    def read(self, revision: int, hangs: bool | None) -> None:
+        """Take what the words up to a pause tell; of an earlier one it is dropped.
+
+        Args:
+            revision: Of the pause that they led to.
+            hangs: Whether they hang in the air; None where there are none.
+        """
+        if self._floor is Floor.PAUSING and revision == self._revision:
+            self._hangs, self._is_expecting = hangs, False
 
     def close(self) -> Iterator[TurnEvent]:
         """The sound has ended; so has a turn that was open."""
@@ -160,6 +184,7 @@ class TurnDetector:
             yield self._ended("longest")
         elif self._silent >= max(1, _frames(self.policy.soft_end)):
             self._floor, self._chance = Floor.PAUSING, None
+            self._hangs, self._is_expecting = None, False
             self._revision += 1
             yield SoftEnd(self._revision)
 
@@ -173,13 +198,19 @@ class TurnDetector:
             yield SpeechResumed(frames, pause)
             return
         self._silent += 1
-        if self._silent >= _frames(self.policy.end_delay(self._chance, self.patience)):
+        if self._silent >= _frames(self._delay()):
             yield self._ended("pause")
+
+    def _delay(self) -> Seconds:
+        policy = self.policy
+        delay = policy.end_delay(self._chance, self.patience, hangs=self._hangs)
+        return max(delay, min(policy.words, policy.max_delay)) if self._is_expecting else delay
 
     def _ended(self, why: Literal["pause", "longest", "closed"]) -> Utterance:
         utterance = Utterance(self._length * FRAME_SECONDS, self._silent * FRAME_SECONDS, why)
         self._pause.clear()
         self._floor, self._chance = Floor.QUIET, None
+        self._hangs, self._is_expecting = None, False
         self._length = self._silent = self._spoken = 0
         return utterance
 

@@ -39,6 +39,13 @@ class TurnPolicy(BaseModel):
     complete: float = Field(
         default=0.95, gt=0, lt=1, description="chance from which no more than min_delay is waited"
     )
+    words: _Short = Field(
+        default=0.6, description="pause up to which an end waits for its words to be told"
+    )
+    hanging: float = Field(
+        default=0.2, ge=0, le=1, description="chance at most where the words hang in the air"
+    )
+    whole: float = Field(default=0.5, ge=0, le=1, description="chance at least where they do not")
     longest: float = Field(
         default=60, ge=2, le=600, description="a turn that never pauses ends here"
     )
@@ -78,6 +85,8 @@ class TurnPolicy(BaseModel):
             )
         if self.duck_after > self.confirm:
             raise ValueError(f"duck_after {self.duck_after} is longer than confirm {self.confirm}")
+        if self.hanging > self.whole:
+            raise ValueError(f"hanging {self.hanging} is a larger chance than whole {self.whole}")
         return self
 
     @classmethod
@@ -85,22 +94,32 @@ class TurnPolicy(BaseModel):
         """A policy by name: `patient` waits longest, `kiosk` stands in a noisy hall."""
         return PRESETS[preset]
 
-    def end_delay(self, chance: float | None, patience: float = 1.0) -> Seconds:
-        """The pause that ends a turn: the longer, the less complete it sounds.
+    def end_delay(
+        self, chance: float | None, patience: float = 1.0, *, hangs: bool | None = None
+    ) -> Seconds:
+        """The pause that ends a turn: the longer, the less complete it sounds and reads.
 
         A pause within a sentence is often judged to be three quarters of an end, and an end hardly
-        ever is; so whoever is less than sure waits in proportion.
+        ever is; so whoever is less than sure waits in proportion. Words bound what the sound may
+        say: nobody has finished with "because", and few sentences that read whole are none.
 
         Args:
-            chance: That the turn is complete, in [0, 1]; None where nobody can tell.
+            chance: That the turn sounds complete, in [0, 1]; None where nobody can tell.
             patience: By how much this speaker needs longer, from 1 to `most_patience`.
+            hangs: Whether its words hang in the air (`hesitation.hangs`); None where they are not
+                known.
         """
         if chance is None:
-            delay = self.delay
+            delay = max(self.delay, self._delay(self.hanging)) if hangs else self.delay
+        elif hangs is None:
+            delay = self._delay(chance)
         else:
-            doubt = max(0.0, 1 - chance / self.complete)
-            delay = self.min_delay + (self.max_delay - self.min_delay) * doubt
+            delay = self._delay(min(chance, self.hanging) if hangs else max(chance, self.whole))
         return min(delay * min(max(patience, 1.0), self.most_patience), self.max_delay)
+
+    def _delay(self, chance: float) -> Seconds:
+        doubt = max(0.0, 1 - chance / self.complete)
+        return self.min_delay + (self.max_delay - self.min_delay) * doubt
 
 
 PRESETS: dict[Preset, TurnPolicy] = {

@@ -7,6 +7,7 @@ live; without, it answers one utterance at a time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -33,7 +34,9 @@ from echat_sdk.turn import (
 )
 from echat_sdk.turn_policy import TurnPolicy
 
-_CLOSING: Seconds = 2.5
+log = logging.getLogger(__name__)
+
+_CLOSING: Seconds = 2.0  # for both threads
 
 
 class Agent:
@@ -124,6 +127,7 @@ class Agent:
                 tools=self._tools,
             )
             self._group.create_task(self._live.run(self._greeting), name="echat-live")
+            await self._live.begun()
         return self
 
     async def __aexit__(
@@ -138,8 +142,13 @@ class Agent:
                 await self._group.__aexit__(None, None, None)
         finally:
             self._tools.close()
-            await self._mind.closed(_CLOSING)
-            await self._store.closed(_CLOSING)
+            is_kept, began = False, time.monotonic()
+            try:
+                await self._mind.closed(_CLOSING / 2)
+                is_kept = await self._store.closed(_CLOSING - (time.monotonic() - began))
+            finally:
+                if not is_kept:
+                    log.error("the memory does not come back; the last turn may not be kept")
 
     # --- live -------------------------------------------------------------------------------------
 

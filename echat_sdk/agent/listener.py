@@ -16,6 +16,7 @@ from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues
 from echat_sdk.errors import EChatError
+from echat_sdk.hesitation import ends_sentences, hangs
 from echat_sdk.overlap import Act, Kind, OverlapJudge, kind_of
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, Hearing, TurnEnd
@@ -82,6 +83,7 @@ class Listener:
         self._judge = Worker("echat-turn-end")
         self._judging: asyncio.Task[None] | None = None
         self._begun = 0  # answers begun unheard in this turn
+        self._is_marked = False  # whether the model was seen to end sentences
         self._is_muted = False
         self._ear: Ear | None = None
 
@@ -207,9 +209,22 @@ class Listener:
             return
         if self._begun < self._policy.speculations and self._mouth.reply is None:
             self._begun += 1
-            self._mouth.begin(ear)
+            reply = self._mouth.begin(ear)
+            self._detector.expect(revision)
+            self._spawn(self._read(reply, revision), "read")
         if self._turn_end is not None:
             self._detector.judge(revision, await self._judge.call(self._turn_end.chance, ear.tail))
+
+    async def _read(self, reply: Reply, revision: int) -> None:
+        """Tell the detector whether the words so far hang in the air."""
+        heard = await reply.words()
+        if heard is None or not heard.transcript:
+            self._detector.read(revision, None)
+            return
+        # A model that writes no full stops tells by its words who hangs, and not who has finished.
+        self._is_marked = self._is_marked or ends_sentences(heard.transcript)
+        does = hangs(heard.transcript, heard.lang, is_marked=self._is_marked)
+        self._detector.read(revision, does if does or self._is_marked else None)
 
     # --- over the agent ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ cancelled at any point. At most one answer is alive.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -26,6 +27,7 @@ from echat_sdk.agent.patience import Patience
 from echat_sdk.agent.reply import Means, Reply
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.agent.watch import Watch
+from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import AudioDeviceError
@@ -34,6 +36,8 @@ from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import LangChoice, ThinkStyle
 from echat_sdk.turn_detector import TurnDetector
 from echat_sdk.turn_policy import TurnPolicy
+
+_CLOSING: Seconds = 2.2  # for a device
 
 
 class Live:
@@ -79,6 +83,8 @@ class Live:
         self._player = Player(audio)
         self._outbox = Outbox()
         self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_begun = asyncio.Event()
         self._ended = asyncio.Event()
         clock = asyncio.get_running_loop().time
         detector = TurnDetector(policy)
@@ -137,37 +143,44 @@ class Live:
         """What happens, until the conversation has ended. For one reader."""
         return self._outbox.events()
 
+    async def begun(self) -> None:
+        """Wait until something can be said."""
+        await self._is_begun.wait()
+
     async def run(self, greeting: str = "") -> None:
         """Converse until `end`, a farewell, or the end of the sound."""
         try:
             async with self._group:
-                tasks = [
-                    self._spawn(self._hear(), "ears"),
-                    self._spawn(self._speak(), "mouth"),
-                    self._spawn(self._watch.run(), "watch"),
-                    self._spawn(self._patience.load(), "patience"),
-                ]
+                self._spawn(self._hear(), "ears")
+                self._spawn(self._speak(), "mouth")
+                self._spawn(self._watch.run(), "watch")
+                self._spawn(self._patience.load(), "patience")
+                self._is_begun.set()
                 self._outbox.emit(StateChanged(self.state))
                 self._mouth.greet(greeting)
                 await self._ended.wait()
                 self.interrupt()
-                for task in tasks:
+                for task in self._tasks:
                     task.cancel()
-                self._listener.stop()
         finally:
             self._keeper.close()
             self._patience.close()
             self._outbox.end()
             self._mouth.close()
             self._listener.stop()
-            await self._audio.close()
+            with contextlib.suppress(TimeoutError):  # a driver that hangs is left behind
+                async with asyncio.timeout(_CLOSING):
+                    await self._audio.close()
 
     def say(self, text: str, emotion: ReplyEmotion = ReplyEmotion.NEUTRAL) -> None:
         """Say something of the host's own; what is being said is cut off."""
-        self._mouth.say(text, emotion)
+        if not self._ended.is_set():
+            self._mouth.say(text, emotion)
 
     def tell(self, text: str, cues: Cues | None = None) -> None:
         """Take a typed turn, as if it had been spoken."""
+        if self._ended.is_set():
+            return
         self.interrupt()
         self._listener.tell(lambda: self._model.read(text, cues or Cues(), lang=self._lang))
 
@@ -217,4 +230,7 @@ class Live:
             self._ended.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        return self._group.create_task(work, name=f"echat-{name}")
+        task = self._group.create_task(work, name=f"echat-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

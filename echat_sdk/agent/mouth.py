@@ -76,6 +76,11 @@ class Mouth:
         is_given = self.reply is not None and self.reply.is_heard
         return self._means.player.is_speaking or is_given
 
+    @property
+    def is_dry(self) -> bool:
+        """Whether all that was given to the speaker was said."""
+        return self._means.player.is_dry
+
     def greet(self, greeting: str) -> None:
         """Say the first words, then make the lines that must not need a model later."""
         self._start(self._greet(greeting), "say")
@@ -116,6 +121,8 @@ class Mouth:
 
     def drop(self) -> None:
         """Drop what is being thought or said."""
+        if self.reply is not None:
+            self.reply.cut()
         if self._work is not None:
             self._work.cancel()
             if self.reply is not None and self.reply.waits_for_model > self._hangs_after:

@@ -93,6 +93,8 @@ class Reply:
         self._keeps_since: Seconds | None = None
         self._uses_since: Seconds | None = None
         self._is_begun = False  # whether there are words to keep
+        self._told = asyncio.Event()  # what was heard is known, or never will be
+        self._said: str | None = None  # the words that were heard of it, once it was cut
         self.heard: Heard | None = None
         self.error: EChatError | None = None
         self.is_heard = False
@@ -125,6 +127,16 @@ class Reply:
         self._exchange.ended(ended_at)
         self._released.set()
 
+    async def words(self) -> Heard | None:
+        """What was heard, once that is known; None where the answer ended before."""
+        await self._told.wait()
+        return self.heard
+
+    def cut(self) -> None:
+        """It will be cancelled: what was heard of it is known now, and not once another speaks."""
+        if self._said is None and self.is_released:
+            self._said = self._means.player.heard if self.is_heard else ""
+
     async def run(self) -> None:
         """Make the answer and give it out; to drop or interrupt it is to cancel this.
 
@@ -139,6 +151,7 @@ class Reply:
         except* Exception as errors:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
             status, self.error = TurnStatus.FAILED, _translated(errors)
         finally:
+            self._told.set()
             self._keep(status)
 
     async def _recall(self, heard: Heard) -> None:
@@ -169,6 +182,7 @@ class Reply:
         means = self._means
         self._waits_since = means.clock()
         self.heard = heard = await self.ear.heard()
+        self._told.set()
         await self._pieces.put((heard, means.clock()))
         if heard.transcript:
             await self._recall(heard)
@@ -216,7 +230,7 @@ class Reply:
         self._is_begun = True
         self._keeps_since = means.clock()
         try:
-            exchange.turn_id = self.ear.turn_id = await self._store.call(
+            exchange.turn_id = self.ear.turn_id = await self._store.keep(
                 lambda: means.memory.remember(
                     means.user, exchange.turn, turn_id=exchange.turn_id or None
                 )
@@ -231,7 +245,8 @@ class Reply:
         if not self._is_begun or not self.is_released or self.goes_on:
             return
         if status is not TurnStatus.COMPLETE and means.speak:
-            exchange.said(means.player.heard if self.is_heard else "")
+            self.cut()
+            exchange.said(self._said or "")
         answer = exchange.answer(status)
         means.keeper.keep(answer)
         means.emit(TurnFinished(answer))

@@ -64,7 +64,8 @@ class Watch:
 
     async def _look_at(self, reply: Reply) -> None:
         waited = reply.waits
-        if waited > self._policy.gives_up_after:
+        stopped = reply.is_heard and self._mouth.is_dry  # in the middle of what it says
+        if waited > (self._policy.hangs_after if stopped else self._policy.gives_up_after):
             self._mouth.drop()
             self._on_given_up(reply)
             self._outbox.emit(Failed(GenerationError(f"no answer came within {waited:.0f} s")))

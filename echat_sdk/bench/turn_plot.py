@@ -7,8 +7,12 @@ from pathlib import Path
 from echat_sdk.bench.turns import TurnBench
 from echat_sdk.errors import ModelMissingError
 
-_COLOURS = ("#9a9a9a", "#d08c2c", "#1f6fb4")
-_MARKS = ("s", "^", "o")
+_STYLES = (  # colour, mark, line; in the order of the table
+    ("#9a9a9a", "s", "-"),
+    ("#d08c2c", "^", "-"),
+    ("#7fb2dc", "D", "--"),
+    ("#1f6fb4", "o", "-"),
+)
 _MOST = 2.5  # seconds that are shown
 
 
@@ -26,7 +30,7 @@ def plot(found: TurnBench, file: Path) -> None:
         ) from error
     figure = Figure(figsize=(7.2, 4.6), dpi=140, layout="constrained")
     axes = figure.subplots()
-    for row, colour, mark in zip(found.turns, _COLOURS, _MARKS, strict=True):
+    for row, (colour, mark, line) in zip(found.turns, _STYLES, strict=True):
         best = row.frontier
         axes.step(
             [point.latency for point in best],
@@ -34,10 +38,19 @@ def plot(found: TurnBench, file: Path) -> None:
             where="post",
             color=colour,
             linewidth=2,
-            label=row.system,
+            linestyle=line,
         )
         axes.plot(
-            row.mean, 100 * row.cutoffs, mark, color=colour, markersize=9, markeredgecolor="white"
+            row.mean,
+            100 * row.cutoffs,
+            marker=mark,
+            color=colour,
+            markersize=9,
+            markeredgecolor="white",
+            linestyle=line,
+            linewidth=2,
+            label=row.system,
+            zorder=3,
         )
     axes.axhline(5, color="#b03030", linewidth=1, linestyle=":")
     axes.annotate(
@@ -48,7 +61,7 @@ def plot(found: TurnBench, file: Path) -> None:
     axes.set_xlabel("mean delay after the end of speech (s)")
     axes.set_ylabel("pauses in which the turn was ended (%)")
     axes.set_title(
-        f"End of turn on {found.clips} clips with {found.pauses} pauses · marks: as set",
+        f"{found.clips} turns with {found.pauses} pauses, {found.set} · marks: as set",
         fontsize=10,
     )
     axes.grid(alpha=0.25)

@@ -1,39 +1,66 @@
 """One clip through the turn detector or the overlap judge, frame by frame, as the live loop does.
 
-Two delays are stated and not measured, so that a run is the same on every machine: what Smart Turn
-says of a pause comes `JUDGED_AFTER` it was asked, and what the words over the agent's voice were
-`TOLD_AFTER` they were asked for. The words themselves are the clip's own: no transcriber errs here.
+Delays are stated and not measured, so that a run is the same on every machine: what Smart Turn
+says of a pause comes `JUDGED_AFTER` it was asked, the transcript of what led to it `READ_AFTER`,
+and what the words over the agent's voice were `TOLD_AFTER`. These last are the clip's own: there no
+transcriber errs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from echat_sdk.audio import FRAME_LEN, FRAME_SECONDS, AudioFrame, Seconds, Waveform, frames
 from echat_sdk.bench.turn_clips import Clip
+from echat_sdk.hesitation import hangs
 from echat_sdk.io.echo import EchoRemover
 from echat_sdk.overlap import Act, Kind, Overlap, OverlapJudge, kind_of
 from echat_sdk.protocols import VAD, TurnEnd
-from echat_sdk.turn_detector import SoftEnd, SpeechResumed, SpeechStarted, TurnDetector, Utterance
+from echat_sdk.turn import Lang
+from echat_sdk.turn_detector import (
+    Floor,
+    SoftEnd,
+    SpeechResumed,
+    SpeechStarted,
+    TurnDetector,
+    Utterance,
+)
 from echat_sdk.turn_policy import TurnPolicy
 
 JUDGED_AFTER: Seconds = 0.06
+READ_AFTER: Seconds = 0.3
 TOLD_AFTER: Seconds = 0.4
 
-Chance = Callable[[Clip, int, int], float]
-"""How complete a turn of a clip sounds: from its first frame until before another."""
+Transcribe = Callable[[Waveform], tuple[str, Lang]]
+"""The words of a turn, int16 at 16 kHz, and their language."""
+
+Ears = Literal["bare", "ours", "suppressed"]
+"""What hears: a detector alone, ours, or ours after noise suppression."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listened:
-    """A clip as the speech detector heard it."""
+    """A clip as a speech detector heard it."""
 
     clip: Clip
+    ears: Ears
     frames: tuple[AudioFrame, ...]
     flags: tuple[bool, ...]
+
+    def turn(self, first: int, last: int) -> Waveform:
+        """The sound from a frame until before another."""
+        return np.concatenate([frame.samples for frame in self.frames[first:last]])
+
+
+Chance = Callable[[Listened, int, int], float]
+"""How complete a turn of a clip sounds: from its first frame until before another."""
+
+Hangs = Callable[[Listened, int, int], bool | None]
+"""Whether its words hang in the air; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +71,13 @@ class TurnOutcome:
         cut: For each pause of the clip, whether the turn was ended within it.
         is_cut: Whether it was ended anywhere before the user had finished.
         latency: From the end of speech to the end of the turn; None where that never came.
+        answer: Until it could be answered: it has ended, and its words are known.
     """
 
     cut: tuple[bool, ...]
     is_cut: bool
     latency: Seconds | None
+    answer: Seconds | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,56 +104,127 @@ class Judgements:
 
     def __init__(self, turn_end: TurnEnd) -> None:
         self._turn_end = turn_end
-        self._known: dict[tuple[str, int, int], float] = {}
+        self._known: dict[tuple[str, Ears, int, int], float] = {}
 
-    def __call__(self, clip: Clip, first: int, last: int) -> float:
+    def __call__(self, heard: Listened, first: int, last: int) -> float:
         """How complete the frames from `first` until before `last` sound."""
-        key = (clip.name, first, last)
+        key = (heard.clip.name, heard.ears, first, last)
         if key not in self._known:
-            turn = clip.samples[first * FRAME_LEN : last * FRAME_LEN]
-            self._known[key] = self._turn_end.chance(turn)
+            self._known[key] = self._turn_end.chance(heard.turn(first, last))
         return self._known[key]
 
 
-def listen(clip: Clip, vad: VAD) -> Listened:
-    """Ask the speech detector about every frame."""
+class Readings:
+    """What the words of a clip's turns tell; transcribed once for each pause.
+
+    Args:
+        transcribe: The transcriber.
+    """
+
+    def __init__(self, transcribe: Transcribe) -> None:
+        self._transcribe = transcribe
+        self._known: dict[tuple[str, Ears, int, int], bool | None] = {}
+
+    def __call__(self, heard: Listened, first: int, last: int) -> bool | None:
+        """Whether the words in the frames from `first` until before `last` hang in the air."""
+        key = (heard.clip.name, heard.ears, first, last)
+        if key not in self._known:
+            words, lang = self._transcribe(heard.turn(first, last))
+            self._known[key] = hangs(words, lang) if words else None
+        return self._known[key]
+
+
+def listen(
+    clip: Clip, vad: VAD, ears: Ears = "bare", remover: EchoRemover | None = None
+) -> Listened:
+    """Ask a speech detector about every frame.
+
+    Args:
+        clip: What is heard.
+        vad: The detector.
+        ears: What it is called.
+        remover: Takes noise out first, a fresh one.
+    """
     vad.reset()
-    heard = tuple(frames(clip.samples))
-    return Listened(clip, heard, tuple(vad.is_speech(frame) for frame in heard))
+    heard, nothing = tuple(frames(clip.samples)), np.zeros(FRAME_LEN, np.int16)
+    if remover is not None:
+        heard = tuple(AudioFrame(remover.clean(frame.samples, nothing)) for frame in heard)
+    return Listened(clip, ears, heard, tuple(vad.is_speech(frame) for frame in heard))
 
 
-def take_turn(heard: Listened, policy: TurnPolicy, chance: Chance | None) -> TurnOutcome:
+def take_turn(
+    heard: Listened, policy: TurnPolicy, chance: Chance | None, hangs: Hangs | None = None
+) -> TurnOutcome:
     """Let the user speak and see when the turn is ended.
 
     Args:
         heard: The clip.
         policy: How long is waited.
         chance: How complete it sounds; None waits by the clock alone.
+        hangs: Whether its words hang; None goes without them. Like the live loop it reads no more
+            pauses of a turn than answers are begun in one.
     """
-    clip = heard.clip
-    assert clip.end is not None
-    detector = TurnDetector(policy)
-    ends: list[Seconds] = []
-    first, due, revision = 0, -1, 0
-    for number, (frame, is_speech) in enumerate(zip(heard.frames, heard.flags, strict=True), 1):
-        if number == due and chance is not None:
-            asked = number - round(JUDGED_AFTER / FRAME_SECONDS)
-            detector.judge(revision, chance(clip, first, asked))
-        for event in detector.push(frame, is_speech):
-            match event:
-                case SpeechStarted(begun):
-                    first = number - len(begun)
-                case SoftEnd(revision):
-                    due = number + round(JUDGED_AFTER / FRAME_SECONDS)
-                case SpeechResumed():
-                    due = -1
-                case Utterance():
-                    ends.append(number * FRAME_SECONDS)
-        if ends and ends[-1] >= clip.end:
-            break
-    cut = tuple(any(a < end <= b for end in ends) for a, b in clip.pauses)
-    after = [end for end in ends if end >= clip.end]
-    return TurnOutcome(cut, len(ends) > len(after), after[0] - clip.end if after else None)
+    return _Turn(heard, policy, chance, hangs).run()
+
+
+class _Turn:
+    """The part of the live loop that decides when a turn has ended."""
+
+    def __init__(
+        self, heard: Listened, policy: TurnPolicy, chance: Chance | None, hangs: Hangs | None
+    ) -> None:
+        self._heard = heard
+        self._chance = chance
+        self._hangs = hangs
+        self._detector = TurnDetector(policy)
+        self._lead = round((policy.pre_roll + policy.start) / FRAME_SECONDS)
+        self._first = 0  # frame of the turn
+        self._asked = -1  # frame at which the pause was asked about
+        self._revision = 0
+
+    def run(self) -> TurnOutcome:
+        clip = self._heard.clip
+        assert clip.end is not None
+        ends: list[Seconds] = []
+        flags = zip(self._heard.frames, self._heard.flags, strict=True)
+        for number, (frame, is_speech) in enumerate(flags, 1):
+            self._tell(number)
+            for event in self._detector.push(frame, is_speech):
+                match event:
+                    case SpeechStarted():
+                        # As much as the live loop hears, whenever the turn before was ended: so the
+                        # same is asked for at every setting, once.
+                        self._first = max(0, number - self._lead)
+                    case SoftEnd(revision):
+                        self._asked, self._revision = number, revision
+                        if self._reads:
+                            self._detector.expect(revision)
+                    case Utterance():
+                        ends.append(number * FRAME_SECONDS)
+            if ends and ends[-1] >= clip.end:
+                break
+        cut = tuple(any(a < end <= b for end in ends) for a, b in clip.pauses)
+        after = [end for end in ends if end >= clip.end]
+        if not after:
+            return TurnOutcome(cut, len(ends) > 0, None, None)
+        known = max(after[0], self._asked * FRAME_SECONDS + READ_AFTER)
+        return TurnOutcome(cut, len(ends) > 1, after[0] - clip.end, known - clip.end)
+
+    @property
+    def _reads(self) -> bool:
+        return self._hangs is not None and self._revision <= self._detector.policy.speculations
+
+    def _tell(self, number: int) -> None:
+        """What was asked at this pause and is known now."""
+        if self._detector.floor is not Floor.PAUSING:
+            return
+        since = number - self._asked
+        if self._chance is not None and since == round(JUDGED_AFTER / FRAME_SECONDS):
+            chance = self._chance(self._heard, self._first, self._asked)
+            self._detector.judge(self._revision, chance)
+        if self._hangs is not None and self._reads and since == round(READ_AFTER / FRAME_SECONDS):
+            does = self._hangs(self._heard, self._first, self._asked)
+            self._detector.read(self._revision, does)
 
 
 def speak_over(

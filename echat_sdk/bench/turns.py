@@ -9,36 +9,37 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import soxr
 
-from echat_sdk.audio import SAMPLE_RATE, Seconds, Waveform
+from echat_sdk.audio import SAMPLE_RATE, Seconds, Waveform, to_float
 from echat_sdk.bench.turn_clips import Clip, ClipMaker, Say
-from echat_sdk.bench.turn_ends import TurnRow, measure, share, systems
+from echat_sdk.bench.turn_echo import EchoRow, Remedy, measure_echo, noise_suppressor, remedies
+from echat_sdk.bench.turn_ends import NoiseRow, TurnRow, in_noise, measure, share, systems
 from echat_sdk.bench.turn_held_out import HELD_OUT
 from echat_sdk.bench.turn_runs import (
     Judgements,
     Listened,
     OverlapOutcome,
+    Readings,
+    Transcribe,
     listen,
     speak_over,
 )
 from echat_sdk.bench.turn_scripts import ClipSet, Plan, SetName
 from echat_sdk.bench.turn_tuned import TUNED
-from echat_sdk.errors import AudioDeviceError
-from echat_sdk.io.echo import EchoRemover, WebRTCProcessing
-from echat_sdk.io.echo_guard import EchoGuard
+from echat_sdk.errors import ModelMissingError
+from echat_sdk.foreground import Foreground
 from echat_sdk.model.cascade.prosody import Prosody
 from echat_sdk.protocols import VAD, TurnEnd
 from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import TurnPolicy
 
-Step = Callable[[int, int], None]
-Remedy = Literal["off", "guard", "cancel"]
+Step = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it: so many of so many."""
 
 SETS: Mapping[SetName, ClipSet] = MappingProxyType({"tuned": TUNED, "held-out": HELD_OUT})
 
@@ -83,7 +84,9 @@ class TurnBench:
         pauses: In them.
         policy: Ours, with which it was measured.
         turns: One row a system.
+        noise: One row a system and noise, ours also with noise suppressed.
         overlaps: One row a kind of sound, and what is done about the echo in it.
+        echoes: What is taken out of an echo.
         false_barge_ins: Share of backchannels, noises and echoes for which the agent stopped, by
             what is done about echoes.
         missed_barge_ins: Share of words to the agent for which it did not, likewise.
@@ -94,7 +97,9 @@ class TurnBench:
     pauses: int
     policy: Mapping[str, float]
     turns: tuple[TurnRow, ...]
+    noise: tuple[NoiseRow, ...]
     overlaps: tuple[OverlapRow, ...]
+    echoes: tuple[EchoRow, ...]
     false_barge_ins: Mapping[Remedy, float]
     missed_barge_ins: Mapping[Remedy, float]
 
@@ -106,8 +111,9 @@ def run(
     *,
     vad: VAD,
     turn_end: TurnEnd,
+    transcribe: Transcribe,
     policy: TurnPolicy | None = None,
-    step: Step = lambda done, of: None,
+    step: Step = lambda what, done, of: None,
 ) -> TurnBench:
     """Make the clips and measure.
 
@@ -115,61 +121,71 @@ def run(
         say: The voices that they are made with.
         clips: The set that they are of.
         plans: Which of it.
-        vad: Tells speech.
+        vad: Tells speech, a crowd's as well as the user's.
         turn_end: Tells whether a turn sounds complete.
+        transcribe: Writes down what was said.
         policy: Ours; None is the default.
-        step: Told how many clips have been made and heard.
+        step: Told how far it has come.
     """
     policy = policy or TurnPolicy()
-    maker, removers = ClipMaker(say, clips), remedies()
+    maker, suppressor, ours = ClipMaker(say, clips), noise_suppressor(), Foreground(vad)
     turns: list[Listened] = []
+    others: list[Clip] = []
     over: list[_Over] = []
     for number, plan in enumerate(plans, 1):
         clip = maker.make(plan)
         if clip.is_turn:
-            turns.append(listen(clip, vad))
+            turns += (listen(clip, vad, "bare"), listen(clip, ours, "ours"))
+            if suppressor is not None and plan.noise is not None:
+                turns.append(listen(clip, ours, "suppressed", suppressor()))
         else:
-            for name, remover in removers.items():
-                # Without an echo there is nothing to take out.
-                if plan.level is not None or name == "off":
-                    outcome = speak_over(clip, policy, vad, remover())
-                    over.append(_Over(clip, name, outcome))
-        step(number, len(plans))
-    rows = tuple(measure(system, turns) for system in systems(policy, Judgements(turn_end)))
+            others.append(clip)
+            over += _heard_over(clip, ours, policy)
+        step("making clips and listening", number, len(plans))
+    tried = systems(policy, Judgements(turn_end), Readings(transcribe))
+    suppressed = replace(tried[-1], name=f"{tried[-1].name}, noise suppressed", ears="suppressed")
+    # Here pauses are judged and read; further down that is known.
+    for number, heard in enumerate(turns, 1):
+        for system in (*tried, suppressed):
+            system.of([heard])
+        step("judging and reading pauses", number, len(turns))
+    rows: list[TurnRow] = []
+    for system in tried:
+        rows.append(measure(system, turns))
+        step("trying delays", len(rows), len(tried))
+    bare = [heard.clip for heard in turns if heard.ears == "bare"]
     return TurnBench(
         set=clips.name,
-        clips=len(turns),
-        pauses=sum(len(each.clip.pauses) for each in turns),
+        clips=len(bare),
+        pauses=sum(len(clip.pauses) for clip in bare),
         policy={k: v for k, v in policy.model_dump().items() if isinstance(v, float)},
-        turns=rows,
+        turns=tuple(rows),
+        noise=in_noise((*tried, suppressed), turns),
         overlaps=tuple(_overlaps(over)),
+        echoes=measure_echo(others),
         false_barge_ins={
             name: share(o.outcome.is_stopped for o in _with(over, name) if not o.clip.stops_agent)
-            for name in removers
+            for name in remedies()
         },
         missed_barge_ins={
             name: share(not o.outcome.is_stopped for o in _with(over, name) if o.clip.stops_agent)
-            for name in removers
+            for name in remedies()
         },
     )
+
+
+def _heard_over(clip: Clip, vad: VAD, policy: TurnPolicy) -> list[_Over]:
+    """One clip with each remedy; without an echo there is nothing to take out."""
+    return [
+        _Over(clip, name, speak_over(clip, policy, vad, remover()))
+        for name, remover in remedies().items()
+        if clip.plan.level is not None or name == "off"
+    ]
 
 
 def _with(over: Sequence[_Over], remedy: Remedy) -> list[_Over]:
     """Those with this remedy, and those without an echo."""
     return [each for each in over if each.echo == remedy or each.clip.plan.level is None]
-
-
-def remedies() -> dict[Remedy, Callable[[], EchoRemover | None]]:
-    """What can be done about an echo here: nothing, muting it, and subtracting it with livekit."""
-    found: dict[Remedy, Callable[[], EchoRemover | None]] = {
-        "off": lambda: None,
-        "guard": EchoGuard,
-    }
-    try:
-        WebRTCProcessing()
-    except AudioDeviceError:
-        return found
-    return {**found, "cancel": WebRTCProcessing}
 
 
 def _overlaps(over: Sequence[_Over]) -> list[OverlapRow]:
@@ -213,6 +229,27 @@ def open_voice(*, threads: int = 1) -> Say:
         return spoken
 
     return say
+
+
+def open_ears(*, threads: int = 1) -> Transcribe:
+    """The transcriber of echat-lite.
+
+    Raises:
+        ModelMissingError: it is not here; says how to get it.
+    """
+    from echat_sdk.model import zoo
+    from echat_sdk.model.cascade.transcriber import Transcriber
+
+    folder = zoo.find("whisper-base")
+    if folder is None:
+        raise ModelMissingError("Whisper is not here; get it: echat models pull whisper-base")
+    whisper = Transcriber(folder, threads=threads)
+
+    def transcribe(samples: Waveform) -> tuple[str, Lang]:
+        found = whisper.transcribe(to_float(samples))
+        return found.text, found.lang
+
+    return transcribe
 
 
 def languages() -> tuple[Lang, ...]:

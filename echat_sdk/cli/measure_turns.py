@@ -13,7 +13,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
-from echat_sdk.cli import rooms
 from echat_sdk.errors import ModelMissingError
 from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import Preset, TurnPolicy
@@ -22,7 +21,12 @@ if TYPE_CHECKING:
     from echat_sdk.bench.turns import OverlapRow, TurnBench
 
 _SET = {"tuned": "clips that were tuned on", "held-out": "clips never tuned on"}
-_ECHO = {"off": "left in", "guard": "muted", "cancel": "cancelled"}
+_ECHO = {
+    "off": "left in",
+    "guard": "muted",
+    "cancel": "cancelled",
+    "suppress": "cancelled,\nno noise",
+}
 
 
 def turns(
@@ -45,6 +49,8 @@ def turns(
     """
     from echat_sdk.bench import turns as bench
     from echat_sdk.model.turn_end import open_turn_end
+    from echat_sdk.model.zoo import find_file
+    from echat_sdk.vad import SileroVAD
 
     turn_end = open_turn_end()
     if turn_end is None:
@@ -55,15 +61,19 @@ def turns(
     if clips.voices and "zh" not in bench.languages():
         raise ModelMissingError("these clips need more voices: echat models pull kokoro-82m")
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
-        task = progress.add_task("making clips and listening", total=None)
+        task = progress.add_task("opening models", total=None)
+        threads = config.load().threads
         found = bench.run(
-            bench.open_voice(threads=config.load().threads),
+            bench.open_voice(threads=threads),
             clips,
             clips.plans(langs),
-            vad=rooms.vad(),
+            vad=SileroVAD(find_file("silero-vad")),
             turn_end=turn_end,
+            transcribe=bench.open_ears(threads=threads),
             policy=TurnPolicy.of(preset),
-            step=lambda done, of: progress.update(task, completed=done, total=of),
+            step=lambda what, done, of: progress.update(
+                task, description=what, completed=done, total=of
+            ),
         )
     if picture is not None:
         from echat_sdk.bench.turn_plot import plot
@@ -86,16 +96,18 @@ def _can_draw() -> None:
 
 
 def _show(found: TurnBench) -> None:
+    from echat_sdk.bench.turn_runs import JUDGED_AFTER, READ_AFTER, TOLD_AFTER
+
     console = Console(highlight=False)
-    console.print(_ends(found))
-    console.print(_groups(found))
-    console.print(_overlaps(found))
+    for table in (_ends(found), _groups(found), _noises(found), _overlaps(found), _echoes(found)):
+        console.print(table)
     for name, false in found.false_barge_ins.items():
         missed = found.missed_barge_ins[name]
         console.print(f"echo {_ECHO[name]}: false barge-ins {false:.0%}, missed {missed:.0%}")
     console.print(
-        "A judgement of Smart Turn is taken to come 0.06 s after it was asked for, and the words "
-        "over the agent's voice, which are the clip's own, after 0.4 s."
+        f"Taken for granted: a judgement of Smart Turn comes {JUDGED_AFTER} s after it was asked "
+        f"for, a transcript after {READ_AFTER} s; the words over the agent's voice, which are the "
+        f"clip's own, after {TOLD_AFTER} s."
     )
 
 
@@ -108,6 +120,7 @@ def _ends(found: TurnBench) -> Table:
         "cut off\nas set",
         "delay\np50",
         "delay\np95",
+        "answer\np50",
         "never\nended",
         title=f"{_SET[found.set]}: {found.clips} turns, {found.pauses} pauses; delays in seconds",
     )
@@ -120,6 +133,7 @@ def _ends(found: TurnBench) -> Table:
             f"{row.cutoffs:.0%}",
             f"{row.median:.2f}",
             f"{row.p95:.2f}",
+            f"{row.answer:.2f}",
             f"{row.unended:.0%}",
         )
     return table
@@ -131,6 +145,37 @@ def _groups(found: TurnBench) -> Table:
     for row in found.turns:
         cells = (f"{cut:4.0%} {late:.2f}" for cut, late in (row.groups[name] for name in names))
         table.add_row(row.system, *cells)
+    return table
+
+
+def _noises(found: TurnBench) -> Table:
+    """One row a noise: how often a turn is ended too soon, or never, and the delay."""
+    rows = {(row.noise, row.system): row for row in found.noise}
+    names = list(dict.fromkeys(row.system for row in found.noise))
+    table = Table(
+        "speech above noise",
+        *names,
+        title="turns ended too soon · never ended, of all; median delay in seconds",
+    )
+    for noise in dict.fromkeys(row.noise for row in found.noise):
+        those = (rows[noise, name] for name in names)
+        cells = (f"{r.cut} · {r.unended} of {r.clips}  {r.median:.2f}" for r in those)
+        table.add_row(noise, *cells)
+    return table
+
+
+def _echoes(found: TurnBench) -> Table:
+    """One row a level: what each remedy takes out of the echo."""
+    rows = {(row.level, row.echo): row for row in found.echoes}
+    remedies = list(dict.fromkeys(row.echo for row in found.echoes))
+    table = Table(
+        "echo",
+        *(_ECHO[name] for name in remedies),
+        title="echo taken out (ERLE) in dB, after its first second: median (least)",
+    )
+    for level in dict.fromkeys(row.level for row in found.echoes):
+        those = (rows[level, name] for name in remedies)
+        table.add_row(f"{level} dB", *(f"{row.erle:.0f} ({row.least:.0f})" for row in those))
     return table
 
 

@@ -29,14 +29,32 @@ def frame(number: int) -> AudioFrame:
     return AudioFrame(np.full(FRAME_LEN, number, np.int16))
 
 
-def heard(detector: TurnDetector, flags: str, chance: float | None = None) -> list[TurnEvent]:
-    """Events of a schedule: `x` is a frame with speech, `.` one without."""
+def heard(
+    detector: TurnDetector,
+    flags: str,
+    chance: float | None = None,
+    *,
+    read_after: int | None = None,
+    hangs: bool | None = None,
+) -> list[TurnEvent]:
+    """Events of a schedule: `x` is a frame with speech, `.` one without.
+
+    Every pause is judged at once; its words are expected, and told so many frames later.
+    """
     events = []
+    told = revision = -1
     for number, flag in enumerate(flags):
+        if number == told:
+            detector.read(revision, hangs)
         for event in detector.push(frame(number), flag == "x"):
             events.append(event)
-            if isinstance(event, SoftEnd) and chance is not None:
-                detector.judge(event.revision, chance)
+            if isinstance(event, SoftEnd):
+                revision = event.revision
+                if chance is not None:
+                    detector.judge(revision, chance)
+                if read_after is not None:
+                    detector.expect(revision)
+                    told = number + read_after
     return events
 
 
@@ -79,6 +97,52 @@ def test_what_sounds_complete_ends_sooner_and_what_does_not_is_waited_for() -> N
 
     assert waited(0.95) < waited(None) < waited(0.02)
     assert waited(0.95) == pytest.approx(POLICY.min_delay, abs=0.011)
+
+
+def pause_of(flags: str, chance: float | None, **words: object) -> float:
+    last = heard(TurnDetector(), flags, chance, **words)[-1]  # type: ignore[arg-type]
+    assert isinstance(last, Utterance)
+    return last.pause
+
+
+def test_a_complete_turn_waits_for_its_words_and_ends_with_them() -> None:
+    speech = "x" * 40 + "." * 200
+    known = POLICY.soft_end + 15 * 0.02
+    assert pause_of(speech, 1.0) == pytest.approx(POLICY.min_delay, abs=0.011)
+    for hangs in (False, None):
+        told = pause_of(speech, 1.0, read_after=15, hangs=hangs)
+        assert told == pytest.approx(known, abs=0.021)
+
+
+def test_words_that_hang_are_waited_for() -> None:
+    speech = "x" * 40 + "." * 200
+    hanging = POLICY.end_delay(POLICY.hanging)
+    assert pause_of(speech, 1.0, read_after=15, hangs=True) == pytest.approx(hanging, abs=0.021)
+
+
+def test_words_that_never_come_hold_nobody_up_for_long() -> None:
+    speech = "x" * 40 + "." * 200
+    assert pause_of(speech, 1.0, read_after=500) == pytest.approx(POLICY.words, abs=0.021)
+    assert pause_of(speech, 0.0, read_after=500) == pytest.approx(POLICY.max_delay, abs=0.021)
+
+
+def test_words_of_an_earlier_pause_are_dropped_and_not_waited_for() -> None:
+    detector = TurnDetector()
+    heard(detector, "x" * 40 + "." * 10 + "x" * 20 + "." * 10, 1.0)
+    detector.expect(1)
+    detector.read(1, True)
+    assert kinds(heard(detector, "." * 5)) == ["Utterance"]
+    detector.expect(2)
+    detector.read(2, True)
+    assert detector.floor is Floor.QUIET
+
+
+def test_words_that_are_known_already_are_not_waited_for() -> None:
+    detector = TurnDetector()
+    heard(detector, "x" * 40 + "." * 10, 1.0)
+    detector.read(1, False)
+    detector.expect(1)
+    assert kinds(heard(detector, "." * 5)) == ["Utterance"]
 
 
 def test_a_judgement_of_an_earlier_pause_is_dropped() -> None:
@@ -185,6 +249,21 @@ def turns(events: list[TurnEvent], numbers: list[int]) -> Iterator[tuple[int, in
                 last = int(f.samples[0])
             case Utterance():
                 yield first, last
+
+
+words = st.none() | st.integers(1, 60)
+
+
+@given(schedules(), st.none() | st.floats(0, 1), words, st.none() | st.booleans())
+def test_words_change_when_a_turn_ends_and_never_leave_the_bounds(
+    flags: str, chance: float | None, read_after: int | None, hangs: bool | None
+) -> None:
+    flags = "x" * 20 + flags + "." * 120
+    events = heard(TurnDetector(), flags, chance, read_after=read_after, hangs=hangs)
+    ends = [event for event in events if isinstance(event, Utterance) and event.why == "pause"]
+    assert ends
+    for end in ends:
+        assert POLICY.min_delay - 0.011 <= end.pause <= POLICY.max_delay + 0.011
 
 
 @given(schedules())

@@ -29,6 +29,24 @@ def test_no_delay_leaves_the_bounds(preset: str, chance: float | None, patience:
     assert policy.min_delay <= policy.end_delay(chance, patience) <= policy.max_delay
 
 
+@given(presets, st.none() | chances, st.floats(1, 3))
+def test_words_that_hang_are_waited_for_longer_and_whole_ones_no_longer(
+    preset: str, chance: float | None, patience: float
+) -> None:
+    policy = TurnPolicy.of(preset)  # type: ignore[arg-type]
+    unread = policy.end_delay(chance, patience)
+    hanging, whole = (policy.end_delay(chance, patience, hangs=does) for does in (True, False))
+    assert policy.min_delay <= whole <= unread <= hanging <= policy.max_delay
+
+
+def test_words_bound_what_the_sound_may_say() -> None:
+    policy = TurnPolicy()
+    assert policy.end_delay(1.0, hangs=True) == policy.end_delay(policy.hanging) > policy.delay
+    assert policy.end_delay(0.0, hangs=False) == policy.end_delay(policy.whole) < policy.max_delay
+    assert policy.end_delay(1.0, hangs=False) == policy.min_delay
+    assert policy.end_delay(0.0, hangs=True) == policy.max_delay
+
+
 def test_a_complete_turn_waits_least_and_an_unknown_one_in_between() -> None:
     policy = TurnPolicy()
     assert policy.end_delay(0.97) == policy.min_delay
@@ -52,6 +70,8 @@ def test_delays_in_the_wrong_order_are_refused_with_what_was_got() -> None:
         TurnPolicy(min_delay=0.9)
     with pytest.raises(ValidationError, match="longer than confirm"):
         TurnPolicy(duck_after=0.5)
+    with pytest.raises(ValidationError, match=r"hanging 0\.6 is a larger chance than whole 0\.5"):
+        TurnPolicy(hanging=0.6)
 
 
 def test_the_sad_and_the_old_are_given_more_time_and_an_unknown_voice_is_not() -> None:

@@ -109,6 +109,16 @@ def test_what_sounds_complete_is_answered_sooner_than_what_does_not() -> None:
     assert answered(0.95) < answered(0.4) < answered(0.01)
 
 
+def test_words_that_hang_in_the_air_are_waited_for_however_complete_they_sound() -> None:
+    def answered(words: str, chance: float) -> float:
+        model = FakeModel(Line(words, ("Yes.",)))
+        parts: list[Part] = [("speech", 1), ("quiet", 6)]
+        return converse(*parts, model=model, turn_end=Completeness(chance)).voiced()[0][0]
+
+    assert answered("And then I told him that the", 0.99) > answered("I told him so.", 0.99) + 0.5
+    assert answered("I told him so.", 0.01) < answered("I told him so", 0.01) - 0.3
+
+
 # --- barge-in -------------------------------------------------------------------------------------
 
 

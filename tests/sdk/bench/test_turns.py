@@ -17,11 +17,20 @@ from echat_sdk.audio import FRAME_SECONDS, SAMPLE_RATE, AudioFrame, Waveform
 from echat_sdk.bench import turns as bench
 from echat_sdk.bench.turn_clips import Clip, ClipMaker
 from echat_sdk.bench.turn_held_out import HELD_OUT
-from echat_sdk.bench.turn_runs import Judgements, listen, speak_over, take_turn
+from echat_sdk.bench.turn_runs import (
+    READ_AFTER,
+    Judgements,
+    Readings,
+    listen,
+    speak_over,
+    take_turn,
+)
 from echat_sdk.bench.turn_scripts import ClipSet, Plan
 from echat_sdk.bench.turn_tuned import TUNED
 from echat_sdk.cli import measure_turns
 from echat_sdk.errors import ModelMissingError
+from echat_sdk.foreground import Foreground
+from echat_sdk.hesitation import hangs
 from echat_sdk.model.cascade.prosody import Prosody
 from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import TurnPolicy
@@ -56,6 +65,16 @@ class Sure:
     def chance(self, samples: Waveform) -> float:
         self.asked += 1
         return self.answer
+
+
+def said(samples: Waveform) -> tuple[str, Lang]:
+    """A transcriber to whom everything sounds finished."""
+    return "One two.", "en"
+
+
+def left_open(samples: Waveform) -> tuple[str, Lang]:
+    """One to whom nothing does."""
+    return "One and", "en"
 
 
 class Silencer:
@@ -183,6 +202,37 @@ def test_who_sounds_complete_is_answered_sooner() -> None:
     assert unsure == pytest.approx(POLICY.max_delay, abs=0.03)
 
 
+def test_an_end_waits_for_its_words_and_longer_where_they_hang() -> None:
+    heard, chance = listen(made("one two three four"), Loud()), Judgements(Sure(1.0))
+    whole, hanging = (take_turn(heard, POLICY, chance, Readings(t)) for t in (said, left_open))
+    read = POLICY.soft_end + READ_AFTER
+    assert whole.latency == pytest.approx(read, abs=0.03)
+    assert hanging.latency == pytest.approx(POLICY.end_delay(POLICY.hanging), abs=0.03)
+    # Without waiting, the answer would have had to wait for the same words.
+    assert take_turn(heard, POLICY, chance).answer == pytest.approx(whole.answer)
+
+
+def test_words_that_are_not_read_change_nothing() -> None:
+    heard, chance = listen(made("one two <0.6> three four"), Loud()), Judgements(Sure(0.0))
+    unread = POLICY.model_copy(update={"speculations": 0})
+    silent = take_turn(heard, POLICY, chance, Readings(lambda samples: ("", "en")))
+    assert take_turn(heard, unread, chance, Readings(said)) == take_turn(heard, unread, chance)
+    assert silent.latency == take_turn(heard, POLICY, chance).latency
+
+
+def test_a_pause_is_read_once_however_many_settings_are_tried() -> None:
+    read: list[int] = []
+
+    def transcribe(samples: Waveform) -> tuple[str, Lang]:
+        read.append(len(samples))
+        return "One.", "en"
+
+    heard, hangs = listen(made("one two <0.9> three four"), Loud()), Readings(transcribe)
+    for delay in (0.3, 0.4, 0.5, 0.6):
+        take_turn(heard, TurnPolicy(min_delay=delay), Judgements(Sure(1.0)), hangs)
+    assert len(read) <= 3  # the first pause, the end, and the end of a turn that was cut in two
+
+
 def test_a_pause_is_judged_once_however_many_settings_are_tried() -> None:
     judge = Sure(1.0)
     heard, chance = listen(made("one two three four"), Loud()), Judgements(judge)
@@ -230,17 +280,39 @@ SOME = tuple(
 
 @pytest.fixture(scope="module")
 def found() -> bench.TurnBench:
-    return bench.run(tone, TUNED, SOME, vad=Loud(), turn_end=Sure(0.9))
+    return bench.run(tone, TUNED, SOME, vad=Loud(), turn_end=Sure(0.9), transcribe=said)
+
+
+SYSTEMS = ["plain VAD", "Smart Turn", "ours, by sound", "ours"]
 
 
 def test_every_clip_is_made_heard_and_told(found: bench.TurnBench) -> None:
-    seen: list[tuple[int, int]] = []
-    few = SOME[:2]
-    bench.run(tone, TUNED, few, vad=Loud(), turn_end=Sure(1), step=lambda *at: seen.append(at))
-    assert seen == [(1, 2), (2, 2)]
+    told: list[tuple[str, int, int]] = []
+    bench.run(
+        tone,
+        TUNED,
+        SOME[:2],
+        vad=Loud(),
+        turn_end=Sure(1),
+        transcribe=said,
+        step=lambda *at: told.append(at),
+    )
+    assert [at for what, *at in told if "clips" in what] == [[1, 2], [2, 2]]
+    for what in {what for what, *_ in told}:
+        assert [done for w, done, _ in told if w == what] == list(
+            range(1, 1 + next(of for w, _, of in told if w == what))
+        )
     without = [row for row in found.overlaps if row.echo == "off"]
     assert found.clips + sum(row.clips for row in without) == len(SOME)
-    assert [row.system for row in found.turns] == ["plain VAD", "Smart Turn", "ours"]
+    assert [row.system for row in found.turns] == SYSTEMS
+    assert found.set == "tuned"
+
+
+def test_every_noise_is_told_of_every_system(found: bench.TurnBench) -> None:
+    rows = {(row.system, row.noise): row for row in found.noise}
+    assert {noise for _, noise in rows} == {"white, 20 dB", "babble, 20 dB"}
+    assert {system for system, _ in rows} >= set(SYSTEMS)
+    assert all(row.clips == 1 and row.cut <= 1 for row in rows.values())
 
 
 def test_waiting_longer_never_cuts_off_more(found: bench.TurnBench) -> None:
@@ -253,6 +325,7 @@ def test_waiting_longer_never_cuts_off_more(found: bench.TurnBench) -> None:
 
 def test_latency_at_five_per_cent_is_that_of_the_best_setting(found: bench.TurnBench) -> None:
     plain = found.turns[0]
+    assert plain.latency_at_5 is not None
     careful = [point.latency for point in plain.curve if point.cutoffs <= 0.05]
     assert plain.latency_at_5 == min(careful)
     assert plain.latency_at_5 >= max(
@@ -261,7 +334,9 @@ def test_latency_at_five_per_cent_is_that_of_the_best_setting(found: bench.TurnB
 
 
 def test_what_was_found_can_be_written_as_json(found: bench.TurnBench) -> None:
-    assert json.loads(json.dumps(asdict(found)))["turns"][2]["system"] == "ours"
+    told = json.loads(json.dumps(asdict(found)))
+    assert [row["system"] for row in told["turns"]] == SYSTEMS
+    assert {row["level"] for row in told["echoes"]} == {-20, -12}
 
 
 def test_the_picture_is_drawn(found: bench.TurnBench, tmp_path: Path) -> None:
@@ -273,7 +348,9 @@ def test_the_picture_is_drawn(found: bench.TurnBench, tmp_path: Path) -> None:
 
 
 def test_a_bench_of_nothing_says_nothing_and_does_not_fail() -> None:
-    nothing = bench.run(tone, TUNED, [replace(SOME[0])], vad=Loud(), turn_end=Sure(1))
+    few = [replace(SOME[0])]
+    nothing = bench.run(tone, TUNED, few, vad=Loud(), turn_end=Sure(1), transcribe=said)
+    assert nothing.noise == nothing.echoes == ()
     assert set(nothing.false_barge_ins.values()) == {0}
     assert set(nothing.missed_barge_ins.values()) == {0}
 
@@ -287,22 +364,24 @@ def command(monkeypatch: pytest.MonkeyPatch, found: bench.TurnBench) -> typer.Ty
     monkeypatch.setattr(bench, "languages", lambda: ("en", "zh"))
     monkeypatch.setattr(bench, "run", lambda *given, **named: found)
     monkeypatch.setattr("echat_sdk.model.turn_end.open_turn_end", lambda: Sure(0.9))
-    monkeypatch.setattr("echat_sdk.cli.rooms.vad", lambda: Loud())
+    monkeypatch.setattr(bench, "open_ears", lambda **given: said)
+    monkeypatch.setattr("echat_sdk.vad.SileroVAD", lambda model: Loud())
     app = typer.Typer()
     app.command()(measure_turns.turns)
     return app
 
 
-def test_the_command_shows_three_systems_and_every_kind_of_sound(command: typer.Typer) -> None:
-    shown = CliRunner().invoke(command, [], catch_exceptions=False, env={"COLUMNS": "120"})
+def test_the_command_shows_every_system_sound_and_noise(command: typer.Typer) -> None:
+    shown = CliRunner().invoke(command, [], catch_exceptions=False, env={"COLUMNS": "140"})
     assert shown.exit_code == 0
-    for word in ("plain VAD", "Smart Turn", "ours", "filler", "echo, -12 dB", "backchannel"):
+    for word in (*SYSTEMS, "filler", "echo, -12 dB", "backchannel", "babble, 20 dB", "ERLE"):
         assert word in shown.stdout
+    assert "tuned" in shown.stdout
 
 
 def test_the_command_can_answer_in_json(command: typer.Typer) -> None:
     told = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
-    assert [row["system"] for row in told["turns"]] == ["plain VAD", "Smart Turn", "ours"]
+    assert [row["system"] for row in told["turns"]] == SYSTEMS
 
 
 def test_what_is_missing_is_said_before_anything_is_made(
@@ -345,9 +424,49 @@ def test_ours_cuts_off_fewer_than_plain_voice_detection_and_answers_a_sentence_s
         or (plan.group in ("filler", "stop", "backchannel", "echo") and plan.number < 3)
     ]
     turn_end = SmartTurn(zoo.locate("smart-turn") / FILE)
-    found = bench.run(bench.open_voice(), TUNED, few, vad=SileroVAD(), turn_end=turn_end)
-    plain, _, ours = found.turns
+    found = bench.run(
+        bench.open_voice(),
+        TUNED,
+        few,
+        vad=SileroVAD(),
+        turn_end=turn_end,
+        transcribe=bench.open_ears(),
+    )
+    plain, _, _, ours = found.turns
     assert ours.cutoffs_300 < plain.cutoffs_300
-    assert ours.groups["complete"][1] < 0.6
+    assert ours.groups["complete"][1] < 0.7
+    assert ours.unended == 0
     assert found.missed_barge_ins["guard"] == 0
     assert found.false_barge_ins["guard"] <= 0.2
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_whisper_leaves_half_a_sentence_open_and_a_whole_one_not() -> None:
+    maker, transcribe = ClipMaker(bench.open_voice(), TUNED), bench.open_ears()
+    scripts = ("I went to the <0.8> dentist.", "My daughter is <0.8> getting married in June.")
+    for script in scripts:
+        clip = maker.make(Plan("pause", "en", script, 0))
+        assert clip.end is not None
+        ((begin, _),) = clip.pauses
+        half, whole = (
+            clip.samples[: round((until + 0.14) * SAMPLE_RATE)] for until in (begin, clip.end)
+        )
+        assert hangs(*transcribe(half))
+        assert not hangs(*transcribe(whole))
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_a_turn_in_a_crowd_ends() -> None:
+    from echat_sdk.vad import SileroVAD
+
+    maker, bare = ClipMaker(bench.open_voice(), TUNED), SileroVAD()
+    for level in (10, 5):
+        clip = maker.make(Plan("noise", "en", TUNED.noisy["en"][0], 0, "babble", level))
+        crowd, user = (
+            take_turn(listen(clip, vad), POLICY, None).latency for vad in (bare, Foreground(bare))
+        )
+        assert crowd is None
+        assert user is not None
+        assert user < 2
