@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -100,18 +99,20 @@ def _found(postgres: Any, markers: list[str]) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-def unrecycled(postgres: Any, store: str) -> Iterator[None]:
+def unrecycled(postgres: Any, postgres_server: Any, store: str) -> Iterator[None]:
     """A server that removes old segments of its log, and a role that may ask it to."""
     with postgres.connect(make_url(store).database) as admin:
         admin.execute("ALTER SYSTEM SET wal_recycle = off")
-        admin.execute("SELECT pg_reload_conf()")
         admin.execute("GRANT pg_checkpoint TO echat")
         admin.execute("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO echat")
-        time.sleep(0.3)  # until its processes have read it
-        yield
+    postgres_server.stop()
+    postgres_server.start()
+    yield
+    with postgres.connect() as admin:
         admin.execute("REVOKE pg_checkpoint FROM echat")
         admin.execute("ALTER SYSTEM RESET wal_recycle")
-        admin.execute("SELECT pg_reload_conf()")
+    postgres_server.stop()
+    postgres_server.start()
 
 
 @pytest.mark.timeout(60)
@@ -158,11 +159,14 @@ def test_the_byte_scan_finds_what_is_left_where_tables_are_not_written_anew(
     assert _found(postgres, markers)["base"]
 
 
-def test_the_planner_keeps_statistics_of_ids_alone(memory: SQLMemory, store: str, sql: Sql) -> None:
+def test_the_planner_keeps_statistics_of_ids_and_codes_alone(
+    memory: SQLMemory, store: str, sql: Sql
+) -> None:
     _plant(memory, sql, store)
     sql(store, "ANALYZE")
     kept = "SELECT DISTINCT attname FROM pg_stats WHERE schemaname = 'public'"
     ids = {"id", "user_id", "turn_id", "session_id", "seq", "superseded_by"}
+    ids |= {"kind", "lang", "source", "status"}
     assert {name for (name,) in sql(store, kept)} <= ids
     sql(store, "ALTER TABLE turns ALTER COLUMN transcript SET STATISTICS -1")
     sql(store, "ANALYZE")
