@@ -64,8 +64,11 @@ def backend(sql: Sql, store: str) -> int:
 # --- erasure ---------------------------------------------------------------------------------
 
 
-def _plant(memory: SQLMemory, sql: Sql, store: str) -> list[str]:
-    """Fill a store with what a byte scan finds, for ada; gives the markers."""
+def _plant(memory: SQLMemory, sql: Sql, store: str) -> tuple[str, list[str]]:
+    """Fill a store with what a byte scan finds, for a user; gives the user and the markers.
+
+    None of them is another test's, whose log the server may still have.
+    """
     # Not compressed, else the scan would not see what is there.
     sql(store, "ALTER TABLE turns ALTER COLUMN think SET STORAGE EXTERNAL")
     token = secrets.token_hex(4)
@@ -80,10 +83,10 @@ def _plant(memory: SQLMemory, sql: Sql, store: str) -> list[str]:
             model=model,
             cues=Cues(cue, cue),
         )
-        memory.remember("ada", turn)
+        memory.remember(token, turn)
         memory.remember("bob", Turn("I live in Leeds."))
-    who = pseudonym(memory._key, "ada")
-    return [words, think, reply, model, label, key, why, long, who]
+    who = pseudonym(memory._key, token)
+    return token, [words, think, reply, model, label, key, why, long, who]
 
 
 def _found(postgres: Any, markers: list[str]) -> dict[str, set[str]]:
@@ -119,18 +122,18 @@ def unrecycled(postgres: Any, postgres_server: Any, store: str) -> Iterator[None
 def test_after_erasing_only_the_log_has_bytes_of_the_user_and_that_is_said(
     memory: SQLMemory, postgres: Any, store: str, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
-    markers = _plant(memory, sql, store)
+    user, markers = _plant(memory, sql, store)
     sql(store, "ANALYZE")
     sql(store, "CHECKPOINT")
     assert _found(postgres, markers) == {"base": set(markers), "pg_wal": set(markers)}
-    assert memory.erase("ada")["turns"] == 40
+    assert memory.erase(user)["turns"] == 40
     sql(store, "CHECKPOINT")
     assert _found(postgres, markers) == {"pg_wal": set(markers)}
     (record,) = caplog.records
     assert "stay in the write-ahead log" in record.message
-    assert memory.recall("ada") == Recollection()
+    assert memory.recall(user) == Recollection()
     assert memory.recall("bob").facts == ("they live in Leeds",)
-    assert set(memory.erase("ada").values()) == {0}
+    assert set(memory.erase(user).values()) == {0}
 
 
 @pytest.mark.timeout(60)
@@ -138,10 +141,10 @@ def test_after_erasing_only_the_log_has_bytes_of_the_user_and_that_is_said(
 def test_after_erasing_not_a_byte_is_left_where_the_log_is_not_recycled(
     memory: SQLMemory, postgres: Any, store: str, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
-    markers = _plant(memory, sql, store)
+    user, markers = _plant(memory, sql, store)
     sql(store, "CHECKPOINT")
     assert _found(postgres, markers) == {"base": set(markers), "pg_wal": set(markers)}
-    memory.erase("ada")
+    memory.erase(user)
     assert _found(postgres, markers) == {}
     assert caplog.records == []
 
@@ -153,8 +156,8 @@ def test_the_byte_scan_finds_what_is_left_where_tables_are_not_written_anew(
 ) -> None:
     run = leftovers._run
     monkeypatch.setattr(leftovers, "_run", lambda c, s: run(c, s.replace("(FULL)", "")))
-    markers = _plant(memory, sql, store)
-    memory.erase("ada")
+    user, markers = _plant(memory, sql, store)
+    memory.erase(user)
     sql(store, "CHECKPOINT")
     assert _found(postgres, markers)["base"]
 
@@ -162,7 +165,7 @@ def test_the_byte_scan_finds_what_is_left_where_tables_are_not_written_anew(
 def test_the_planner_keeps_statistics_of_ids_and_codes_alone(
     memory: SQLMemory, store: str, sql: Sql
 ) -> None:
-    _plant(memory, sql, store)
+    user, _ = _plant(memory, sql, store)
     sql(store, "ANALYZE")
     kept = "SELECT DISTINCT attname FROM pg_stats WHERE schemaname = 'public'"
     ids = {"id", "user_id", "turn_id", "session_id", "seq", "superseded_by"}
@@ -170,7 +173,7 @@ def test_the_planner_keeps_statistics_of_ids_and_codes_alone(
     assert {name for (name,) in sql(store, kept)} <= ids
     sql(store, "ALTER TABLE turns ALTER COLUMN transcript SET STATISTICS -1")
     sql(store, "ANALYZE")
-    memory.erase("ada")  # what the planner would keep of what was said
+    memory.erase(user)  # what the planner would keep of what was said
     said = "SELECT count(*) FROM pg_stats WHERE histogram_bounds::text LIKE '%My dog%'"
     assert sql(store, said) == [(1,)]
 
@@ -179,14 +182,14 @@ def test_erasing_says_so_when_an_old_transaction_sees_the_rows(
     memory: SQLMemory, postgres: Any, store: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echat_memory.postgres.OPENING", 0.3)
-    markers = _plant(memory, sql, store)
+    user, markers = _plant(memory, sql, store)
     with other(postgres, store) as reader:
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT 1 FROM alembic_version")
         with pytest.raises(StoreError, match=r"rows are deleted .* erase again"):
-            memory.erase("ada")
-        assert memory.show("ada") == []
-    memory.erase("ada")
+            memory.erase(user)
+        assert memory.show(user) == []
+    memory.erase(user)
     sql(store, "CHECKPOINT")
     assert _found(postgres, markers) == {"pg_wal": set(markers)}
 

@@ -61,7 +61,7 @@ def _fill(store: Path | str, turns: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_recall_takes_no_longer_in_a_store_ten_times_as_large(store: Path | str) -> None:
     took = {}
     filled = 0
