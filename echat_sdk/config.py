@@ -7,6 +7,7 @@ the one that `ECHAT_CONFIG` names. `echat config` prints every setting, its valu
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.errors import ConfigError
 
-_PRIVATE = frozenset({"user"})  # settings whose values no message repeats
+_PRIVATE = frozenset({"user", "store"})  # settings whose values no message repeats
+_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^@]*@|(?<=[?&])(password)=[^&]*")
 
 
 def home_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -37,6 +39,11 @@ def _expand(path: str) -> Path:
         raise ConfigError(f"{path}: there is no such home folder; set ECHAT_HOME") from error
 
 
+def without_password(url: str) -> str:
+    """A URL as it may be shown: with *** for a password in it."""
+    return _PASSWORD.sub(lambda m: f"{m[1]}:***@" if m[2] is None else f"{m[2]}=***", url)
+
+
 class Settings(BaseModel):
     """What a host may choose. Frozen; unknown keys are refused."""
 
@@ -44,7 +51,9 @@ class Settings(BaseModel):
 
     home: Path = Field(description="Folder for models and memory; set by ECHAT_HOME alone.")
     model: str = Field("echat-lite", description="Model of the zoo; see `echat models list`.")
-    store: str = Field(description="URL of the SQL memory.")
+    store: str = Field(
+        description="URL of the SQL memory: sqlite:///PATH or postgresql://USER@HOST/DATABASE."
+    )
     user: str = Field("me", min_length=1, max_length=200, description="Whose memory is used.")
     lang: Literal["auto", "en", "zh"] = Field("auto", description="Language that is spoken.")
     think: Literal["tag", "language", "off"] = Field("tag", description="Form of the thought.")

@@ -24,7 +24,7 @@ _SETTINGS = """
 listen_addresses = '127.0.0.1'
 fsync = on
 shared_buffers = 32MB
-min_wal_size = 32MB
+min_wal_size = 16MB
 """
 _HBA = """
 local all all trust
@@ -83,7 +83,8 @@ class Postgres:
 def _start(folder: Path, port: int, *, as_user: dict[str, Any]) -> subprocess.Popen[bytes]:
     programs, data = _programs(), folder / "data"
     if not data.exists():
-        initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C"]
+        initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8"]
+        initdb += ["--locale=C", "--wal-segsize=1"]  # small files, for the scans of their bytes
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **as_user)
         with (data / "postgresql.conf").open("a") as file:
             file.write(f"{_SETTINGS}port = {port}\nunix_socket_directories = '{folder}'\n")

@@ -134,7 +134,7 @@ def _places(settings: config.Settings) -> list[Finding]:
         from echat_memory import SQLMemory
 
         SQLMemory(settings.store).close()
-        rows.append(Finding("memory", "good", settings.store))
+        rows.append(Finding("memory", "good", config.without_password(settings.store)))
     except EChatError as error:
         rows.append(Finding("memory", "bad", str(error)))
     return rows

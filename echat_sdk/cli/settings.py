@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from echat_sdk.cli import account
-from echat_sdk.config import Settings, load_with_sources
+from echat_sdk.config import Settings, load_with_sources, without_password
 
 
 def config(
@@ -22,6 +22,7 @@ def config(
     """
     loaded = load_with_sources()
     values = loaded.settings.model_dump(mode="json")
+    values["store"] = without_password(values["store"])
     if as_json:
         rows = {k: {"value": v, "source": loaded.sources[k]} for k, v in values.items()}
         account.write_json(rows)

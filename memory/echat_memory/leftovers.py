@@ -27,6 +27,9 @@ from echat_sdk.errors import StoreError
 log = logging.getLogger(__name__)
 
 _TABLES = [*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__]
+_CODES = {"kind", "lang", "purpose", "source", "state", "status"}
+"""Columns whose values are of our own closed sets, and by which the planner finds its way."""
+
 _PAUSE: Seconds = 0.05
 _LOCK: Seconds = 1.0
 """How long a table is waited for: others queue behind, and must not wait in vain for it."""
@@ -52,9 +55,9 @@ def copy_tables(connection: Connection, revision: str) -> None:
 
 
 def keep_out_of_statistics(connection: Connection, schema: str | None = None) -> None:
-    """Have the planner keep no values of columns but ids and counts, inside an open transaction.
+    """Have the planner keep values of ids, counts and codes alone, inside an open transaction.
 
-    They would outlive their rows in `pg_statistic`. No statement of ours needs them.
+    Others would outlive their rows in `pg_statistic`, and no statement of ours needs them.
     """
     inspector, quoted = inspect(connection), connection.dialect.identifier_preparer.quote
     name = quoted(schema or str(inspector.default_schema_name))
@@ -62,7 +65,7 @@ def keep_out_of_statistics(connection: Connection, schema: str | None = None) ->
         told = [
             f"ALTER COLUMN {quoted(column['name'])} SET STATISTICS 0"
             for column in inspector.get_columns(table, schema)
-            if not isinstance(column["type"], Integer)
+            if not isinstance(column["type"], Integer) and column["name"] not in _CODES
         ]
         if told:
             connection.exec_driver_sql(f"ALTER TABLE {name}.{quoted(table)} {', '.join(told)}")

@@ -41,7 +41,11 @@ _SESSION = (
     "SELECT set_config('synchronous_commit', 'on', false)"
     " WHERE current_setting('synchronous_commit') = 'off';"
     "SET idle_in_transaction_session_timeout = '30s';"  # who holds locks and is gone lets go
-    "SET jit = off"  # compiling takes longer than any statement of ours
+    "SET jit = off;"  # compiling takes longer than any statement of ours
+    # Every statement of ours finds a few rows by an index. A planner that has not counted the rows
+    # yet, as in a new store, may take reading a whole table for cheaper.
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_material = off;"
+    "SET enable_mergejoin = off; SET enable_hashjoin = off"
 )
 _READ = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"

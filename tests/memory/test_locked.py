@@ -9,11 +9,12 @@ import asyncio
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from echat_memory import SQLMemory
 from echat_sdk import Agent
@@ -33,17 +34,30 @@ STATES: dict[str, type] = {
 
 
 @pytest.fixture
-def other(store: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
-        yield connection
+def other(
+    database: str, store: Path | str, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], object]]:
+    """Runs statements of another process."""
+    if isinstance(store, Path):
+        with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+            yield connection.execute
+    else:
+        postgres = request.getfixturevalue("postgres")
+        with postgres.connect(make_url(store).database) as connection:
+            yield connection.execute
+
+
+LOCK = {
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": ("BEGIN", "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("state", STATES)
 async def test_a_conversation_ends_while_its_store_is_locked_for_ever(
-    store: Path, other: sqlite3.Connection, state: str
+    database: str, store: Path | str, other: Callable[[str], object], state: str
 ) -> None:
     asks = (("speech", 0.4), ("quiet", 0.3), ("speech", 0.6), ("quiet", 2))
     audio = FakeAudio(schedule(*asks, ("speech", 1.5), ("quiet", 20)))
@@ -55,11 +69,12 @@ async def test_a_conversation_ends_while_its_store_is_locked_for_ever(
             async for event in agent.events():
                 if isinstance(event, STATES[state]):
                     break
-            other.execute("BEGIN IMMEDIATE")
+            for statement in LOCK[database]:
+                other(statement)
             await asyncio.sleep(0.2)
             began = time.perf_counter()
         sys.stdout.write(f"\n{state}: ended in {time.perf_counter() - began:.2f} s")
-        other.execute("ROLLBACK")
+        other("ROLLBACK")
         said = [stored.turn.transcript for stored in memory.show("ada")]
     if state.startswith("an answer"):  # what was answered aloud had been made durable before
         assert said == ["tell me"]

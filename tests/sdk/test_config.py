@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from echat_sdk.config import load_with_sources
+from echat_sdk.cli.commands import app
+from echat_sdk.config import load_with_sources, without_password
 from echat_sdk.errors import ConfigError
 
 
@@ -57,3 +59,29 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(
 def test_a_named_settings_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load_with_sources(environ=home(tmp_path) | {"ECHAT_CONFIG": str(tmp_path / "no.toml")})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:////srv/e@b:c.db", "sqlite:////srv/e@b:c.db"),
+        ("postgresql://ada@host/db", "postgresql://ada@host/db"),
+        ("postgresql://ada:hidden@host:5432/db", "postgresql://ada:***@host:5432/db"),
+        ("postgresql://:hid/den@host/db?a=b", "postgresql://:***@host/db?a=b"),
+        (
+            "postgresql://host/db?user=a&password=hidden&a=b",
+            "postgresql://host/db?user=a&password=***&a=b",
+        ),
+    ],
+)
+def test_a_store_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_the_command_shows_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ECHAT_HOME", str(tmp_path))
+    monkeypatch.setenv("ECHAT_STORE", "postgresql://ada:hidden@host/db")
+    for arguments in ([], ["--json"]):
+        shown = CliRunner().invoke(app, ["config", *arguments], env={"COLUMNS": "200"}).output
+        assert "ada:***@host" in shown
+        assert "hidden" not in shown

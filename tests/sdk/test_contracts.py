@@ -29,11 +29,16 @@ from echat_sdk.turn import (
 SAD_WAV = Path(__file__).parents[2] / "examples/audio/sad.wav"
 
 
-@pytest.fixture(params=["ram", "sqlite"])
+@pytest.fixture(params=["ram", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
-    opened: Memory = (
-        RAMMemory() if request.param == "ram" else SQLMemory(f"sqlite:///{tmp_path / 'm.db'}")
-    )
+    opened: Memory
+    match request.param:
+        case "ram":
+            opened = RAMMemory()
+        case "sqlite":
+            opened = SQLMemory(f"sqlite:///{tmp_path / 'm.db'}")
+        case _:
+            opened = SQLMemory(request.getfixturevalue("postgres_store"))
     yield opened
     opened.close()
 

@@ -52,9 +52,16 @@ class Completeness:
 UNFINISHED = Completeness(0.0)
 
 
-@pytest.fixture(params=["ram", "sqlite"])
+@pytest.fixture(params=["ram", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
-    opened: Memory = RAMMemory() if request.param == "ram" else SQLMemory(tmp_path / "m.db")
+    opened: Memory
+    match request.param:
+        case "ram":
+            opened = RAMMemory()
+        case "sqlite":
+            opened = SQLMemory(tmp_path / "m.db")
+        case _:
+            opened = SQLMemory(request.getfixturevalue("postgres_store"))
     yield opened
     opened.close()
 

@@ -17,9 +17,11 @@ from echat_sdk.turn import Turn
 WIDE = {"COLUMNS": "160"}
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'echat.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_store")
     with closing(SQLMemory(url)) as memory:
         for name in ("Rex", "Max", "Bo"):
             cues = Cues(Cue("sad", 0.81, {"sad": 0.81, "neutral": 0.19}))
