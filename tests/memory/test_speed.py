@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,15 @@ def _milliseconds(name: str, call: Callable[[int], object], n: int) -> float:
     return p50
 
 
-def _fill(store: Path, turns: int) -> None:
-    memory = SQLMemory(store)
+def _fill(store: Path, turns: int, *, users: int = USERS, hours: float = 0) -> None:
+    """So many turns, each some hours after the one before; 0: all now."""
+    now = datetime.now(UTC)
+    times = iter([now - timedelta(hours=hours * (turns - turn)) for turn in range(turns)])
+    memory = SQLMemory(store, clock=lambda: next(times))
     memory._connection.exec_driver_sql("PRAGMA synchronous = OFF")  # only while it is filled
     memory._connection.commit()
     for i in range(turns):
-        memory.remember(f"user {i % USERS}", TURN)
+        memory.remember(f"user {i % users}", TURN)
     memory.close()
 
 
@@ -87,3 +91,19 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(tmp_path: Path) ->
         _milliseconds("open", lambda _, store=store: SQLMemory(store).close(), 20)  # type: ignore[misc]
     # Without its indexes, ten times the turns would take ten times as long.
     assert took[10_000] < 2 * took[1_000]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_mood_is_made_from_ten_thousand_turns_of_one_user(tmp_path: Path) -> None:
+    store = tmp_path / "mood.db"
+    _fill(store, 10_000, users=1, hours=0.4)
+    since = datetime.now(UTC).date() - timedelta(days=55)
+    with closing(SQLMemory(store)) as memory:
+        assert memory.mood("user 0").n_turns == 10_000
+        few = memory.mood("user 0", since=since).n_turns
+        whole = _milliseconds("mood over 10000 turns", lambda _: memory.mood("user 0"), 3)
+        part = _milliseconds(
+            f"mood over the last {few} of them", lambda _: memory.mood("user 0", since=since), 3
+        )
+    assert part < whole  # days before are not read
