@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from echat_memory.mood_report import MoodReport
 from echat_memory.store import SQLMemory, StoredTurn
 
-__all__ = ["SQLMemory", "StoredTurn"]
+__all__ = ["MoodReport", "SQLMemory", "StoredTurn"]

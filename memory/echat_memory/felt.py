@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, case, insert, select, update
 from sqlalchemy.orm import aliased
 
 from echat_memory import rows
 from echat_memory.mood import affect
 from echat_memory.mood_home import HOME_DAYS
-from echat_memory.mood_report import TurnMood
+from echat_memory.mood_report import TurnMood, first_sittings
 from echat_memory.remembering import row_of
 from echat_memory.schema import EmotionRow, TurnRow, UserRow
 from echat_sdk.audio import Seconds
@@ -43,7 +43,12 @@ _FOREVER = date(1, 1, 10)
 
 _USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).scalar_subquery()
 _TURNS = (
-    select(*SOUNDED)
+    # Half of the work is to read distributions: those of sittings that are not listed stay unread.
+    select(
+        *SOUNDED[:4],
+        case((TurnRow.created_at >= bindparam("listed"), HEARD.distribution), else_=None),
+        *SOUNDED[5:],
+    )
     .select_from(TurnRow)
     .outerjoin(HEARD, ON_HEARD)
     .outerjoin(WORD, ON_WORD)
@@ -84,17 +89,31 @@ def write(connection: Connection, who: str, turn_id: str, emotion: Emotion) -> N
 def read(connection: Connection, who: str, *, since: date | None, today: date) -> list[TurnMood]:
     """All turns of a user that a report since a day can rest on; all where there is no such day.
 
+    Those of sittings that it does not list come without their distributions.
+
     Args:
         connection: An open transaction.
         who: The user's pseudonym.
         since: The first day that is listed.
         today: The present day.
     """
-    first = _FOREVER if since is None else max(_FOREVER, min(since, today - timedelta(HOME_DAYS)))
-    # Two days more: a day begins elsewhere sooner, and so may the sitting that it begins in.
-    oldest = datetime.combine(first, time(), UTC) - timedelta(days=2)
-    found = connection.execute(_TURNS, {"who": who, "oldest": oldest})
+    found = connection.execute(
+        _TURNS,
+        {
+            "who": who,
+            "oldest": _before(min(since, today - timedelta(HOME_DAYS)) if since else date.min),
+            "listed": _before(first_sittings(since, today)),
+        },
+    ).all()
     return [turn_mood(*row) for row in found]
+
+
+def _before(day: date) -> datetime:
+    """A moment before all that can belong to a day.
+
+    Two days: it begins elsewhere sooner, and so may the sitting that it begins in.
+    """
+    return datetime.combine(max(day, _FOREVER), time(), UTC) - timedelta(days=2)
 
 
 def turn_mood(
@@ -102,7 +121,7 @@ def turn_mood(
     seconds: Seconds,
     label: str | None,
     confidence: float,
-    distribution: Mapping[str, float],
+    distribution: Mapping[str, float] | None,
     valence: float | None,
     arousal: float | None,
     why: str,
@@ -118,7 +137,7 @@ def turn_mood(
         return TurnMood(at, seconds, word, 1.0, said.distribution, valence, arousal, "")
     if label is None:
         return TurnMood(at, seconds, UNKNOWN, 0.0, {}, None, None, "not kept")
-    return TurnMood(at, seconds, label, confidence, distribution, valence, arousal, why)
+    return TurnMood(at, seconds, label, confidence, distribution or {}, valence, arousal, why)
 
 
 def _said(label: str) -> Cue:

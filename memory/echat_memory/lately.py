@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from echat_memory.mood import mood_line
-from echat_memory.mood_filter import evidence, forward, state
+from echat_memory.mood_filter import evidence, forward, likeliest
 from echat_memory.mood_home import InsufficientData
 from echat_memory.mood_report import TurnMood, days, sittings, split, standing
 from echat_sdk.cues import UNKNOWN
@@ -28,16 +28,17 @@ def line(turns: Sequence[TurnMood], *, now: datetime, lang: Lang) -> str:
         lang: The language of the line.
     """
     parted = sittings(turns)
-    labels = [
-        state(belief).label if turn.label != UNKNOWN else None
-        for sitting in parted
-        for turn, belief in zip(
-            sitting,
-            forward(evidence(turn.label, turn.confidence, turn.distribution) for turn in sitting),
-            strict=True,
-        )
-    ]
+    labels = [label for sitting in parted for label in _labels(sitting)]
     found = [split(sitting, UTC) for sitting in parted]
     _, _, away = standing(found, days(found), today=now.astimezone(UTC).date())
     valence = 0.0 if isinstance(away, InsufficientData) else away.valence
     return mood_line(labels, lang, than_usual=(valence > APART) - (valence < -APART))
+
+
+def _labels(sitting: Sequence[TurnMood]) -> list[str]:
+    """What each turn of a sitting sounded like to the filter; what is unknown stays so."""
+    seen = [evidence(turn.label, turn.confidence, turn.distribution) for turn in sitting]
+    return [
+        UNKNOWN if turn is None else likeliest(belief)
+        for turn, belief in zip(seen, forward(seen), strict=True)
+    ]

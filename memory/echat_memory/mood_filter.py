@@ -83,10 +83,16 @@ def forward(turns: Iterable[Sequence[float] | None], *, stay: float = STAY) -> I
         yield belief
 
 
-def state(belief: Belief) -> Cue:
-    """A belief as a cue: its likeliest label; unknown where the first two are about as likely."""
-    distribution = MappingProxyType(dict(zip(LABELS, belief, strict=True)))
+def likeliest(belief: Belief) -> str:
+    """The label that is believed most; `unknown` where the first two are about as likely."""
     second, first = sorted(belief)[-2:]
-    if first - second < MARGIN:
+    return UNKNOWN if first - second < MARGIN else LABELS[belief.index(first)]
+
+
+def state(belief: Belief) -> Cue:
+    """A belief as a cue: its likeliest label, or unknown with the reason."""
+    distribution = MappingProxyType(dict(zip(LABELS, belief, strict=True)))
+    label = likeliest(belief)
+    if label == UNKNOWN:
         return Cue(distribution=distribution, why="two emotions are about as likely")
-    return Cue(LABELS[belief.index(first)], first, distribution)
+    return Cue(label, distribution[label], distribution)

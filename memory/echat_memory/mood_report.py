@@ -26,6 +26,8 @@ from echat_sdk.cues import UNKNOWN, Cue
 
 LEAST_SECONDS: Seconds = 1.0
 """What a turn counts at least; one that was typed has no length."""
+SITTINGS = timedelta(days=56)
+"""How far back sittings are listed where nobody asked for more."""
 
 _at = attrgetter("at")
 
@@ -113,7 +115,7 @@ class MoodReport:
         zone: Where a day begins at midnight.
         today: The present day there.
         days: Oldest first. A day without a turn is not there.
-        sessions: Oldest first.
+        sessions: Oldest first; of the last eight weeks where the report is since for ever.
         n_turns: How many turns these are.
         coverage: The share of them whose emotion is known, in [0, 1]; None where there is none.
         unknown: Of the others, how many for which reason; the commonest first.
@@ -149,8 +151,8 @@ def report(
         turns: Of one user.
         now: The present moment.
         zone: Where a day begins at midnight.
-        since: The first day that is listed and counted; home base, mood and trend look further
-            back where they must.
+        since: The first day that is listed and counted; all days, and sittings of eight weeks,
+            where it is None. Home base, mood and trend look further back where they must.
     """
     today = now.astimezone(zone).date()
     found = [split(sitting, zone) for sitting in sittings(turns)]
@@ -171,7 +173,11 @@ def report(
         zone=str(zone),
         today=today,
         days=tuple(listed),
-        sessions=tuple(session_mood(sitting) for sitting in found if max(sitting) >= first),
+        sessions=tuple(
+            session_mood(sitting)
+            for sitting in found
+            if max(sitting) >= first_sittings(since, today)
+        ),
         n_turns=n_turns,
         coverage=sum(day.known for day in listed) / n_turns if n_turns else None,
         unknown=MappingProxyType(
@@ -182,6 +188,11 @@ def report(
         deviation=away,
         trend=mood_home.trend(every_day, today=today),
     )
+
+
+def first_sittings(since: date | None, today: date) -> date:
+    """The day from which on sittings are listed."""
+    return today - SITTINGS if since is None else since
 
 
 def standing(

@@ -77,7 +77,7 @@ def recollect(
         return Recollection()
     user_id, lang = found[0].user_id, _lang(found[0])
     sounded = [
-        turn_mood(*(getattr(row, column.key) for column in SOUNDED))
+        turn_mood(row.created_at, row.seconds, *_last(row, len(SOUNDED) - 2))
         for row in found[:MOOD_TURNS]
         if now - row.created_at <= LATELY
     ]
@@ -112,6 +112,10 @@ def facts(connection: Connection, who: str, now: datetime) -> tuple[str, ...]:
 def _newest(connection: Connection, who: str, limit: int) -> Sequence[Row[Any]]:
     """The last turns of a user, each with how it sounded, newest first."""
     return connection.execute(_TURNS, {"who": who, "limit": limit}).all()
+
+
+def _last(row: Row[Any], count: int) -> Sequence[Any]:
+    return row[-count:]
 
 
 def _lang(turn: Row[Any]) -> Lang:

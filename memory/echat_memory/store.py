@@ -167,7 +167,8 @@ class SQLMemory:
 
         Args:
             user: The host's own id of the user.
-            since: The first day that is listed; all days where it is None.
+            since: The first day that is listed; all days, and the sittings of eight weeks, where it
+                is None.
             zone: Where the user's days begin at midnight.
 
         Raises:

@@ -268,6 +268,17 @@ def test_the_store_tells_of_one_user_only(memory: SQLMemory, talked: list[str]) 
     assert memory.users() == 2
 
 
+def test_sittings_of_long_ago_are_listed_when_asked_for(memory: SQLMemory, clock: Any) -> None:
+    first = clock.now.date()
+    memory.remember("ada", Turn("x", cues=Cues(Cue("sad", 0.6, {"sad": 0.6, "fear": 0.4}))))
+    clock.advance(days=100)
+    memory.remember("ada", Turn("x"))
+    assert (len(memory.mood("ada").days), len(memory.mood("ada").sessions)) == (2, 1)
+    old, _ = memory.mood("ada", since=first).sessions
+    assert old.state.distribution["fear"] == pytest.approx(0.4)
+    assert memory.mood("ada", since=date.min).sessions[0] == old
+
+
 def test_a_turn_whose_emotion_was_not_kept_says_so(memory: SQLMemory) -> None:
     memory.remember("ada", Turn("x"))
     assert dict(memory.mood("ada").unknown) == {"not kept": 1}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,16 @@ def _milliseconds(name: str, call: Callable[[int], object], n: int) -> float:
 FAST = {"sqlite": "PRAGMA synchronous = OFF", "postgresql": "SET synchronous_commit = off"}
 
 
-def _fill(store: Path | str, turns: int) -> None:
-    memory = SQLMemory(store)
+def _fill(store: Path | str, turns: int, *, users: int = USERS, hours: float = 0) -> None:
+    """So many turns, each some hours after the one before; 0: all now."""
+    now = datetime.now(UTC)
+    times = iter([now - timedelta(hours=hours * (turns - turn)) for turn in range(turns)])
+    memory = SQLMemory(store, clock=lambda: next(times))
     connection = memory._database.connection  # only while it is filled:
     connection.exec_driver_sql(FAST[connection.dialect.name])
     connection.commit()
     for i in range(turns):
-        memory.remember(f"user {i % USERS}", TURN)
+        memory.remember(f"user {i % users}", TURN)
     memory.close()
 
 
@@ -109,8 +113,10 @@ SAID = (
 def test_recall_searches_ten_thousand_turns_of_one_user_in_a_millisecond(tmp_path: Path) -> None:
     words = [f"place{i % 997}" for i in range(10_000)]
     with closing(SQLMemory(tmp_path / "one.db")) as memory:
-        memory._connection.exec_driver_sql("PRAGMA synchronous = OFF")  # only while it is filled
-        memory._connection.commit()
+        memory._database.connection.exec_driver_sql(
+            "PRAGMA synchronous = OFF"
+        )  # only while it is filled
+        memory._database.connection.commit()
         for i, word in enumerate(words):
             said = f"{SAID[i % len(SAID)]} It was in {word}."
             memory.remember("ada", replace(TURN, transcript=said))
@@ -124,3 +130,19 @@ def test_recall_searches_ten_thousand_turns_of_one_user_in_a_millisecond(tmp_pat
         took = _milliseconds("recall among 10000 turns of one user", asked, 200)
     # The figure is for a quiet machine; ten times as much is another algorithm.
     assert took < 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_mood_is_made_from_ten_thousand_turns_of_one_user(tmp_path: Path) -> None:
+    store = tmp_path / "mood.db"
+    _fill(store, 10_000, users=1, hours=0.4)
+    since = datetime.now(UTC).date() - timedelta(days=55)
+    with closing(SQLMemory(store)) as memory:
+        assert memory.mood("user 0").n_turns == 10_000
+        few = memory.mood("user 0", since=since).n_turns
+        whole = _milliseconds("mood over 10000 turns", lambda _: memory.mood("user 0"), 3)
+        part = _milliseconds(
+            f"mood over the last {few} of them", lambda _: memory.mood("user 0", since=since), 3
+        )
+    assert part < whole  # days before are not read
