@@ -6,5 +6,6 @@
 from __future__ import annotations
 
 from echat_memory.store import SQLMemory, StoredTurn
+from echat_memory.trace import Trace
 
-__all__ = ["SQLMemory", "StoredTurn"]
+__all__ = ["SQLMemory", "StoredTurn", "Trace"]

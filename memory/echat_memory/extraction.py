@@ -107,6 +107,8 @@ def _make(kind: FactKind, groups: dict[str, str], grammar: Grammar) -> Iterator[
             yield Fact(kind, groups["thing"].lower(), theirs)
         case FactKind.ALLERGY:
             yield Fact(kind, value)
+        case FactKind.BOUNDARY:
+            yield Fact(kind, keys["topic"], denied=bool(groups.get("back")))
 
 
 def _is_thing(text: str, grammar: Grammar) -> bool:

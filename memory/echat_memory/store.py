@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,17 +12,23 @@ from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import pauses, recall, remembering, sqlite
+from echat_memory import pauses, plans, recall, remembering, sqlite
+from echat_memory import trace as tracing
+from echat_memory.budget import TOKENS
 from echat_memory.episodes import Episodes
 from echat_memory.migrations import migrate
+from echat_memory.plans import Remembered
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
+from echat_memory.trace import Trace
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
 
 RECENT_TURNS = 6
+MAX_RECALLED = 1_000
+"""Users of whom is known what their last reply was given, until its turn is kept."""
 
 BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
@@ -59,6 +66,7 @@ class SQLMemory:
             an older schema is migrated, after a copy. Beside it lies `FILE.key`, the key to the
             user ids: back both up.
         turns: How many of the last turns `recall` gives.
+        budget: Estimated tokens that all that `recall` gives may take; see `budget.py`.
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a write waits for another process that is writing. Another right
             after it, if that was in vain, waits a fifth of a second.
@@ -74,6 +82,7 @@ class SQLMemory:
         url: str | Path,
         *,
         turns: int = RECENT_TURNS,
+        budget: int = TOKENS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
     ) -> None:
@@ -82,6 +91,8 @@ class SQLMemory:
         self._clock = clock
         self._lock = threading.Lock()
         self._episodes = Episodes()
+        self._budget = budget
+        self._recalled: OrderedDict[str, tuple[str, Remembered]] = OrderedDict()
         key_file = self._path.with_name(self._path.name + ".key")
         sqlite.create_file(self._path)
         with sqlite.plain_errors(self._path):
@@ -105,9 +116,20 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return recall.recollect(
-                connection, who, self._episodes, query=query, turns=self._turns, now=now
+            recalled = recall.recollect(
+                connection,
+                who,
+                self._episodes,
+                query=query,
+                turns=self._turns,
+                now=now,
+                budget=self._budget,
             )
+            self._recalled[who] = query, recalled.remembered
+            self._recalled.move_to_end(who)
+            if len(self._recalled) > MAX_RECALLED:
+                self._recalled.popitem(last=False)
+        return recalled.recollection
 
     def prefetch(self, user: str) -> None:
         """Make ready what `recall` of this user searches; see `Memory.prefetch`.
@@ -131,6 +153,8 @@ class SQLMemory:
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=True) as connection:
             kept = remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
+            query, remembered = self._recalled.get(who, ("", None))
+            plans.write(connection, kept, turn, remembered if query == turn.transcript else None)
             if turn_id is not None:
                 self._episodes.change(who, kept)
         return str(kept)
@@ -169,6 +193,24 @@ class SQLMemory:
                 )
                 for row, turn in recall.last_turns(connection, who, limit)
             ]
+
+    def trace(self, user: str, turn_id: str | None = None) -> Trace:
+        """Why a turn was answered as it was: heard, felt, remembered, chosen.
+
+        Args:
+            user: The host's own id of the user.
+            turn_id: What `remember` returned; None for the last turn.
+
+        Raises:
+            StoreError: the user has no such turn, or the store cannot be read.
+        """
+        who = pseudonym(self._key, user)
+        row_id = None if turn_id is None else remembering.row_id(turn_id)
+        with self._open(write=False) as connection:
+            found = tracing.trace(connection, who, row_id)
+        if found is None:
+            raise StoreError("this user has no such turn; `show` tells the ids of their turns")
+        return found
 
     def facts(self, user: str) -> tuple[str, ...]:
         """All that holds of what a user told, newest first, in the language of their last turn.
@@ -217,6 +259,7 @@ class SQLMemory:
                 counts[UserRow.__tablename__] = 1
         with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
             self._episodes.forget(who)
+            self._recalled.pop(who, None)
             sqlite.forget_deleted(self._connection, self._path)
         return counts
 
