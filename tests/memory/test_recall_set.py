@@ -158,7 +158,9 @@ def score(question: Question, found: Recollection) -> dict[str, float]:
     hits = [telling(text, question.lang) in said for text in question.evidence]
     out["recall@5"] = sum(hits) / len(hits)
     out["told"] = _has(given, question.answer)
-    out["answered"] = bool(spoken) and _has([as_answer(spoken, question.lang)], question.answer[:1])
+    out["answered"] = bool(spoken) and _has([as_answer(spoken, question.lang)], question.answer)
+    if question.asks:
+        out["asked"] = any(_has([text], question.answer) for text in found.questions)
     if question.stale or question.ability == "update":
         is_current = _has(found.facts, question.answer)
         out["current"] = is_current and not any(_has(found.facts, [s]) for s in question.stale)
@@ -190,7 +192,7 @@ class Report:
 
     def table(self) -> str:
         """All of it, to be read."""
-        names = ("recall@5", "told", "answered", "current", "abstained")
+        names = ("recall@5", "told", "answered", "current", "abstained", "asked")
         lines = [f"{'':8} {'':14} " + " ".join(f"{name:>10}" for name in names)]
         for split in SPLITS:
             for ability in dict.fromkeys(a for s, a, _ in self.sums if s == split):
@@ -249,3 +251,4 @@ def test_what_was_told_is_found_and_what_was_not_is_not_made_up(store: Path) -> 
         assert report.mean(split, "all", "recall@5") >= 0.90
         assert report.mean(split, "update", "current") >= 0.95
         assert report.mean(split, "abstention", "abstained") >= 0.90
+        assert report.mean(split, "conflict", "asked") >= 0.90
