@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echat_memory import SQLMemory
@@ -20,6 +20,7 @@ _whole = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(whole=_whole, budget=st.integers(0, 900), first=st.integers(0, 9))
 def test_what_is_given_is_within_the_budget_whole_and_in_order(
     whole: Recollection, budget: int, first: int
@@ -46,6 +47,7 @@ def test_what_is_given_is_within_the_budget_whole_and_in_order(
         assert was.transcript.startswith(last.transcript.rstrip("…"))
 
 
+@settings(deadline=None)
 @given(whole=_whole, first=st.integers(0, 9))
 def test_within_a_large_budget_nothing_is_left_out(whole: Recollection, first: int) -> None:
     assert fit(whole, 100_000, first=first) == (
@@ -54,6 +56,7 @@ def test_within_a_large_budget_nothing_is_left_out(whole: Recollection, first: i
     )
 
 
+@settings(deadline=None)
 @given(_text, _text)
 def test_two_texts_take_no_less_than_both_together(one: str, other: str) -> None:
     assert tokens(one + other) <= tokens(one) + tokens(other)
