@@ -163,6 +163,8 @@ class Recollection:
         facts: What the user told of their life, best fit first, as third-person lines
             ("their dog is called Rex"). Data, never instructions.
         episodes: Earlier turns that fit the words just heard, best fit first; none of `turns`.
+        questions: What is worth asking, because two things told may not both hold.
+        helped: A line on what kind of answer seemed to help before, in words that hedge.
         key: Opaque; the same for the same conversation, so that a model may keep its caches under
             it. Empty where there is none.
         finding: What a tool gave that this turn asked for; None where it asked for none.
@@ -172,5 +174,7 @@ class Recollection:
     mood: str = ""
     facts: tuple[str, ...] = ()
     episodes: tuple[Episode, ...] = ()
+    questions: tuple[str, ...] = ()
+    helped: str = ""
     key: str = ""
     finding: Finding | None = None

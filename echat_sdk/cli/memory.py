@@ -74,6 +74,35 @@ def show(
 
 
 @app.command()
+def trace(
+    user: User,
+    turn: Annotated[
+        str | None, typer.Argument(metavar="[TURN]", help="A turn's id; the last turn without.")
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a turn was answered as it was: heard, felt, remembered, chosen.
+
+    Example: [bold]echat memory trace ada[/]
+    """
+    from echat_memory.trace import in_words
+
+    with _opened(store) as memory:
+        found = memory.trace(user, turn)
+    if as_json:
+        account.write_json({"user": user, **found.to_json()})
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("turn", f"{found.turn_id}, {found.at.astimezone():%Y-%m-%d %H:%M}")
+    for what, words in in_words(found):
+        table.add_row(what, Text(printable(words)))
+    Console(highlight=False).print(table)
+
+
+@app.command()
 def erase(
     user: User,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from echat_memory.mood_report import MoodReport
 from echat_memory.store import SQLMemory, StoredTurn
+from echat_memory.trace import Trace
 
-__all__ = ["MoodReport", "SQLMemory", "StoredTurn"]
+__all__ = ["MoodReport", "SQLMemory", "StoredTurn", "Trace"]

@@ -13,7 +13,17 @@ _WORD = r"[A-Za-z]+(?:['-][A-Za-z]+)*"
 _MY = r"我(?:们)?(?:家)?(?:的)?"
 _HAVE = r"(?:要|(?:要|会)?(?:有|参加))(?:一?[个场次])?(?:重要的)?"
 
+_ABOUT = r"(?:起|到|关于)?我?(?:们)?(?:家)?的?TOPIC(?:的事情?)?"
+
 _RULES = [
+    # The one 别 that is kept: its topics are a closed list.
+    (FactKind.BOUNDARY, rf"(?:请|你)?(?:别|不要)再?(?:跟我)?(?:提|说|聊|谈|问我?){_ABOUT}了?"),
+    (FactKind.BOUNDARY, rf"我(?:真的)?不(?:想|愿意?)再?(?:提|说|聊|谈){_ABOUT}了?"),
+    (
+        FactKind.BOUNDARY,
+        rf"(?P<back>你?(?:又|现在)?可以(?:再|跟我)?(?:提|说|聊|谈|问我?)){_ABOUT}了",
+    ),
+    (FactKind.BOUNDARY, rf"(?P<back>我(?:现在)?(?:可以|愿意)(?:提|说|聊|谈)){_ABOUT}了"),
     (FactKind.NAME, r"(?:我的名字(?:是|叫)|我叫)(?:做|作)? ?NAME"),
     (FactKind.HOME, rf"我(?:们|和我?{_HAN}{{1,4}})?(?:现在|目前)?住在 ?VALUE"),
     (FactKind.HOME, r"我(?:们)?(?:刚|最近)?搬到了? ?VALUE"),

@@ -18,7 +18,31 @@ _SORT = (
     r"(?:(?:an?|my|our|some) )?(?:(?:big|important|final|maths?|history|science|english|next) )?"
 )
 
+_ABOUT = r"(?:about|of) (?:my |our |the )?TOPIC(?: (?:any ?more|again|ever|now|today|please))*"
+
 _RULES = [
+    # The one "don't" that is kept: its topics are a closed list.
+    (
+        FactKind.BOUNDARY,
+        rf"(?:please )?(?:don't|do not|never|stop) "
+        rf"(?:ask(?:ing)?(?: me)?|talk(?:ing)?(?: to me)?|speak(?:ing)?) {_ABOUT}",
+    ),
+    (
+        FactKind.BOUNDARY,
+        r"(?:please )?(?:don't|do not|never|stop) (?:mention(?:ing)?|bring(?:ing)? up) "
+        r"(?:my |our |the )?TOPIC(?: (?:any ?more|again|ever|please))*",
+    ),
+    (
+        FactKind.BOUNDARY,
+        r"i (?:really )?(?:don't|do not) (?:want|like|wish) to (?:talk|speak|be asked|hear) "
+        rf"{_ABOUT}",
+    ),
+    (FactKind.BOUNDARY, rf"i'd rather not (?:talk|speak) {_ABOUT}"),
+    (
+        FactKind.BOUNDARY,
+        r"(?P<back>you (?:can|may) (?:ask(?: me)?|talk(?: to me)?)|i can talk|i'm ready to talk"
+        rf"|it's (?:ok|okay|fine|all right) to (?:ask(?: me)?|talk)) {_ABOUT}",
+    ),
     (FactKind.NAME, r"my (?:full |first )?name(?: is|'s) NAME"),
     (FactKind.NAME, r"i(?:'m| am) (?:called|named) NAME"),
     (FactKind.HOME, r"(?:i|we)(?:'m| am|'re| are)? (?:now |currently )?(?:live|living) in VALUE"),

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
 
 from echat_memory import rows
+from echat_memory.comfort import what_helped
 from echat_memory.facts import Fact, FactKind, line
 from echat_memory.schema import EmotionRow, FactRow, TurnRow, UserRow
 from echat_memory.search import Index
@@ -58,7 +59,7 @@ _FACTS_SINCE = select(FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.va
     ),
 )
 _THESE = (
-    select(TurnRow.id, TurnRow.created_at, EmotionRow.label)
+    select(TurnRow.id, TurnRow.created_at, TurnRow.transcript, TurnRow.lang, EmotionRow.label)
     .outerjoin(EmotionRow, and_(EmotionRow.turn_id == TurnRow.id, EmotionRow.source == rows.MODEL))
     .where(TurnRow.user_id == bindparam("user"), TurnRow.id.in_(bindparam("turns", expanding=True)))
 )
@@ -73,10 +74,11 @@ class _Held:
     index: Index = field(default_factory=Index)
     said: dict[int, str] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
+    helped: str = ""
 
     def take(self, row: Row[Any], facts: str) -> None:
         """Take in a turn, new or changed, that can be found by the facts told in it as well."""
-        text = telling(row.transcript, "zh" if row.lang == "zh" else "en")
+        text = _text(row)
         self.index.add(row.id, row.transcript, f"{text} {facts}" if text else "")
         self.said[row.id] = _cut(text)
 
@@ -105,6 +107,7 @@ class Episodes:
         if held is None or held.user_id != user_id or len(held.index) != min(count, MAX_TURNS):
             held = _Held(user_id, now)  # turns were erased, or there are too many
             self._catch_up(connection, held)
+        held.helped = what_helped(connection, user_id)
         held.used_at = now
         self._held[who] = held
         self._held.move_to_end(who)
@@ -121,8 +124,8 @@ class Episodes:
         without: Sequence[int],
         now: datetime,
         lang: Lang,
-    ) -> list[tuple[int, Episode]]:
-        """The ids and words of the turns that fit best, best first.
+    ) -> tuple[list[tuple[int, Episode]], str]:
+        """The ids and words of the turns that fit best, best first; and what helped before.
 
         Args:
             connection: An open transaction.
@@ -143,21 +146,10 @@ class Episodes:
             self._catch_up(connection, held)
         ids = held.index.find(query, MAX_EPISODES, without=without)
         if not ids:
-            return []
-        given = {"user": held.user_id, "turns": ids}
-        there = {row.id: row for row in _read(connection, _THESE, given)}
-        return [
-            (
-                i,
-                Episode(
-                    said=held.said[i],
-                    when=ago((now.date() - there[i].created_at.date()).days, lang),
-                    sounded="" if there[i].label in (None, UNKNOWN) else there[i].label,
-                ),
-            )
-            for i in ids
-            if i in there
-        ]
+            return [], held.helped
+        there = {row.id: row for row in _read(connection, _THESE, _these(held.user_id, ids))}
+        found = [(i, _episode(held.said[i], there[i], now, lang)) for i in ids if i in there]
+        return found, held.helped
 
     def change(self, who: str, turn_id: int) -> None:
         """A turn of a user was replaced; its rows are read again when they are needed."""
@@ -186,6 +178,30 @@ def _read(
     connection: Connection, statement: Select[*tuple[Any, ...]], given: dict[str, Any]
 ) -> Sequence[Row[Any]]:
     return connection.execute(statement, given).all()
+
+
+def told_then(
+    connection: Connection, user_id: int, ids: Sequence[int], now: datetime, lang: Lang
+) -> tuple[Episode, ...]:
+    """The episodes that these turns of a user are, in this order, without those that are gone."""
+    there = {row.id: row for row in _read(connection, _THESE, _these(user_id, ids))}
+    return tuple(_episode(_cut(_text(there[i])), there[i], now, lang) for i in ids if i in there)
+
+
+def _these(user_id: int, ids: Sequence[int]) -> dict[str, Any]:
+    return {"user": user_id, "turns": ids}
+
+
+def _episode(said: str, row: Row[Any], now: datetime, lang: Lang) -> Episode:
+    return Episode(
+        said=said,
+        when=ago((now.date() - row.created_at.date()).days, lang),
+        sounded="" if row.label in (None, UNKNOWN) else row.label,
+    )
+
+
+def _text(row: Row[Any]) -> str:
+    return telling(row.transcript, "zh" if row.lang == "zh" else "en")
 
 
 def _known_by(fact: Fact) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from echat_memory import chinese, english, words
 from echat_memory.facts import Fact, FactKind
 from echat_memory.grammar import Grammar
+from echat_memory.telling import is_order, is_verb_phrase
 from echat_sdk.turn import Lang
 
 MAX_READ = 2_000
@@ -107,10 +108,16 @@ def _make(kind: FactKind, groups: dict[str, str], grammar: Grammar) -> Iterator[
             yield Fact(kind, groups["thing"].lower(), theirs)
         case FactKind.ALLERGY:
             yield Fact(kind, value)
+        case FactKind.BOUNDARY:
+            yield Fact(kind, keys["topic"], denied=bool(groups.get("back")))
 
 
 def _is_thing(text: str, grammar: Grammar) -> bool:
-    return len(text) <= MAX_VALUE and not grammar.forbidden.search(text)
+    if len(text) > MAX_VALUE or grammar.forbidden.search(text):
+        return False
+    if is_verb_phrase(re.sub("^(?:in|at|for) ", "", text)):
+        return False
+    return not is_order(text, "en" if text.isascii() else "zh")
 
 
 _NO_NAME = {"a", "an", "the", "up", "out", "in", "on", "off", "so", "very", "really", "just"}

@@ -36,6 +36,7 @@ class FactKind(StrEnum):
     TASTE = "taste"
     FAVOURITE = "favourite"
     ALLERGY = "allergy"
+    BOUNDARY = "boundary"
 
 
 _KEEP_DAYS = {FactKind.EVENT: 60, FactKind.NEWS: 90, FactKind.STATE: 45}
@@ -90,7 +91,7 @@ def also_called(fact: Fact) -> str:
     """Other words for what a fact is about, in both languages, so that a query can find it."""
     return " ".join(
         " ".join(table[fact.subject]).replace("_", " ")
-        for table in (words.PEOPLE, words.PETS, words.EVENTS)
+        for table in (words.PEOPLE, words.PETS, words.EVENTS, words.TOPICS)
         if fact.subject in table
     )
 
@@ -127,6 +128,10 @@ def _in_english(fact: Fact, told: date, today: date) -> str:
             return f"their favourite {subject} is {value}"
         case FactKind.ALLERGY:
             return f"they are allergic to {subject}"
+        case FactKind.BOUNDARY:
+            topic = re.sub("^an? ", "", subject)
+            own = "" if subject in words.TOPICS else "their "
+            return f"they do not want to talk about {own}{topic}"
 
 
 def _in_chinese(fact: Fact, told: date, today: date) -> str:
@@ -163,6 +168,8 @@ def _in_chinese(fact: Fact, told: date, today: date) -> str:
             return f"用户最喜欢的{subject}是{value}"
         case FactKind.ALLERGY:
             return f"用户对{subject}过敏"
+        case FactKind.BOUNDARY:
+            return f"用户不想谈{words.chinese(words.VOCABULARIES['topic'], subject)}"
 
 
 def _who(subject: str) -> str:

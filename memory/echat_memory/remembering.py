@@ -110,19 +110,19 @@ def _replace(
     connection: Connection, user_id: int | None, turn_id: str, turn: Turn, now: datetime
 ) -> int:
     """Write a turn in the place of one that is there; returns its id."""
-    row_id = row_of(turn_id)
-    old = connection.execute(_FIND_TURN, {"user": user_id, "turn": row_id}).one_or_none()
+    row = row_of(turn_id)
+    old = connection.execute(_FIND_TURN, {"user": user_id, "turn": row}).one_or_none()
     if user_id is None or old is None:
         raise StoreError("this user has no turn with this id, so none was replaced")
-    connection.execute(_REPLACE, {"turn": row_id, **rows.turn_columns(turn)})
+    connection.execute(_REPLACE, {"turn": row, **rows.turn_columns(turn)})
     connection.execute(_CONTINUE, {"session": old.session_id, "now": now})
     for forget in _FORGET_CUES:
-        connection.execute(forget, {"turn": row_id})
-    _insert_cues(connection, turn, user_id=user_id, turn_id=row_id)
+        connection.execute(forget, {"turn": row})
+    _insert_cues(connection, turn, user_id=user_id, turn_id=row)
     if old.transcript != rows.storable(turn.transcript):
-        unlearn(connection, row_id)
-        learn(connection, turn, user_id=user_id, turn_id=row_id, now=now)
-    return row_id
+        unlearn(connection, row)
+        learn(connection, turn, user_id=user_id, turn_id=row, now=now)
+    return row
 
 
 def _place(connection: Connection, user_id: int, now: datetime) -> tuple[int, int]:

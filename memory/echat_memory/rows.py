@@ -70,6 +70,7 @@ def turn_of(row: Row[Any], cues: Mapping[str, Cue]) -> Turn:
         think=row.think,
         reply=row.reply,
         reply_emotion=_REPLY_EMOTIONS[row.reply_emotion],
+        strategy=row.strategy or "",
         status=TurnStatus(row.status),
         timings=Timings(**row.timings),
         seconds=row.seconds,

@@ -82,6 +82,21 @@ wrote write; children child; feet foot; men man; mice mouse; people person; teet
 _LEMMAS = {pair.split()[0]: pair.split()[1] for pair in _IRREGULAR.split(";")}
 
 
+PAST = frozenset(_LEMMAS) | {
+    "was",
+    "were",
+    "had",
+    "did",
+    "said",
+    "told",
+    "got",
+    "read",
+    "put",
+    "cut",
+}
+"""English forms of the past that no ending shows."""
+
+
 def stem(word: str) -> str:
     """A word without its commonest English endings; words that meet need not be one word."""
     word = _LEMMAS.get(word, word)

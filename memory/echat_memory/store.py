@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import felt, mood_report, pauses, recall, remembering
+from echat_memory import felt, mood_report, pauses, plans, recall, remembering
+from echat_memory import trace as tracing
+from echat_memory.budget import TOKENS
 from echat_memory.database import Collided, open_database
 from echat_memory.episodes import Episodes
 from echat_memory.migrations import migrate
 from echat_memory.mood_report import MoodReport
+from echat_memory.plans import Remembered
 from echat_memory.pseudonym import key_of, pseudonym
 from echat_memory.schema import PERSONAL, UserRow
+from echat_memory.trace import Trace
 from echat_sdk.audio import Seconds
 from echat_sdk.cues import Emotion
 from echat_sdk.errors import StoreError
@@ -26,6 +31,8 @@ from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
 
 RECENT_TURNS = 6
+MAX_RECALLED = 1_000
+"""Users of whom is known what their last reply was given, until its turn is kept."""
 
 BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
@@ -66,6 +73,7 @@ class SQLMemory:
         url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
             What is missing in it is made, and an older schema is migrated, after a copy.
         turns: How many of the last turns `recall` gives.
+        budget: Estimated tokens that all that `recall` gives may take; see `budget.py`.
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a call waits for other processes, or for a server. Another right
             after it, if that was in vain, waits a fifth of a second.
@@ -84,6 +92,7 @@ class SQLMemory:
         url: str | Path,
         *,
         turns: int = RECENT_TURNS,
+        budget: int = TOKENS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
         key_file: Path | None = None,
@@ -92,6 +101,8 @@ class SQLMemory:
         self._clock = clock
         self._lock = threading.Lock()
         self._episodes = Episodes()
+        self._budget = budget
+        self._recalled: OrderedDict[str, tuple[str, Remembered]] = OrderedDict()
         self._is_closed = False
         self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
         try:
@@ -109,9 +120,20 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return recall.recollect(
-                connection, who, self._episodes, query=query, turns=self._turns, now=now
+            recalled = recall.recollect(
+                connection,
+                who,
+                self._episodes,
+                query=query,
+                turns=self._turns,
+                now=now,
+                budget=self._budget,
             )
+            self._recalled[who] = query, recalled.remembered
+            self._recalled.move_to_end(who)
+            if len(self._recalled) > MAX_RECALLED:
+                self._recalled.popitem(last=False)
+        return recalled.recollection
 
     def prefetch(self, user: str) -> None:
         """Make ready what `recall` of this user searches; see `Memory.prefetch`.
@@ -133,9 +155,15 @@ class SQLMemory:
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        kept = self._write(
-            lambda connection: remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
-        )
+        with self._lock:
+            query, remembered = self._recalled.get(who, ("", None))
+
+        def write(connection: Connection) -> int:
+            kept = remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
+            plans.write(connection, kept, turn, remembered if query == turn.transcript else None)
+            return kept
+
+        kept = self._write(write)
         if turn_id is not None:
             with self._lock:
                 self._episodes.change(who, kept)
@@ -215,6 +243,24 @@ class SQLMemory:
                 for row, turn in recall.last_turns(connection, who, limit)
             ]
 
+    def trace(self, user: str, turn_id: str | None = None) -> Trace:
+        """Why a turn was answered as it was: heard, felt, remembered, chosen.
+
+        Args:
+            user: The host's own id of the user.
+            turn_id: What `remember` returned; None for the last turn.
+
+        Raises:
+            StoreError: the user has no such turn, or the store cannot be read.
+        """
+        who = pseudonym(self._key, user)
+        row_id = None if turn_id is None else remembering.row_of(turn_id)
+        with self._open(write=False) as connection:
+            found = tracing.trace(connection, who, row_id)
+        if found is None:
+            raise StoreError("this user has no such turn; `show` tells the ids of their turns")
+        return found
+
     def facts(self, user: str) -> tuple[str, ...]:
         """All that holds of what a user told, newest first, in the language of their last turn.
 
@@ -252,6 +298,7 @@ class SQLMemory:
         counts = self._write(lambda connection: _erase(connection, who))
         with self._lock:
             self._episodes.forget(who)
+            self._recalled.pop(who, None)
             self._database.forget_deleted()
         return counts
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from echat_memory.search import PAST
 from echat_sdk.turn import Lang
 
 MAX_READ = 1_000
@@ -18,7 +19,7 @@ MAX_READ = 1_000
 LONGEST_WORD = 24
 """Characters of a word; what has more is no word, but code."""
 
-_MARKUP = re.compile(r"[<>{}\[\]|`#=\\*~^@&/]|\bhttps?\b|\bwww\b")
+_MARKUP = re.compile(r"[<>{}\[\]|`#=\\*~^@&/%]|[A-Z]{3,} [A-Z]{3,}|\bhttps?\b|\bwww\b")
 _ROLE = re.compile(r"^\W*[\w ]{1,20}:")
 _QUOTED = re.compile(r"[\"“”„«»「」『』‘]|\B'\w|\w'\B")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
@@ -44,6 +45,8 @@ _FORBIDDEN = _set(
     " ignore ignores ignored ignoring disregard disregarding obey obeys obeying instruct instructed"
     " instruction instructions prompt prompts prompted command commands commanded jailbreak"
     " override overrides overriding bypass bypasses bypassing forbid forbids forbidden"
+    " password passwords passphrase passcode access permission permissions authorised authorized"
+    " refund user users reply replies warning warnings response responses"
     " admin system systems rule rules policy protocol directive directives mandate mandatory"
 )
 _PHRASES = ("from now on", "going forward", "developer mode")
@@ -55,7 +58,26 @@ _VERBS = _set(
     " take keep think note store save translate output ignore include add end begin start recommend"
     " praise agree promise"
 )
-_JOINS = _set("and then so but or to , only just also")
+_JOINS = _set(
+    "and then so but or , only just also is are was be called named as about love like said says"
+)
+# "I told her to go", "it is important to go" are orders; "I want to go" is none.
+_ASKS = _set("told tell asked ask want wants wanted ordered need needs")
+_OUGHT = _set("told asked important necessary essential required supposed task duty purpose thing")
+# A bare verb before its object: "the first thing is hide this".
+_BARE = re.compile(
+    r"(?:\b(?:is|are|be|called|named|as|about|love|like|hate|said|says|in|at|and|so|then|with)\b|,)"
+    r" (\w+)(?: off| on| up| down| out)?"
+    r" (?:this|that|these|those|the|a|an|my|your|his|her|its|our|all|every\w*|me|us|him|them"
+    r"|any\w*)\b"
+)
+_NO_VERB = _set(
+    "in on at by to for with from of over under near behind beside between into out up down off"
+    " around along across through after before since until about against like than not now still"
+    " also only just too so very all both half quite really that how what when where why who and or"
+    " but if because while more most less even never always the a an my his her our their it he she"
+    " we they i there here back home away again once today well often maybe perhaps inside outside"
+)
 
 # Chinese leaves out who does something; an order leaves out that it has been done.
 _ZH_TELLS = re.compile(r"[我咱他她它]|[了过很着]|[是有]")
@@ -63,8 +85,27 @@ _ZH_ORDERS = re.compile(
     r"[你您妳]|请|請|务必|必须|不许|不准|不得|命令|指令|提示词|系统|系統|助手|机器人|機器人|智能体|模型"
     r"|忽略|无视|無視|服从|遵守|从现在|從現在|以后都|以後都|今后|永远|总是|始终|规则|规定"
     r"|记住|牢记|回答|回复|答复|扮演|假装|输出|执行|转账|泄露|开发者|管理员"
-    r"|^\W*(?:别|不要|不用|要|把|给|帮|让|说|告诉|忘|叫)"
+    r"|密码|口令|权限|汇款|用户|任务|广告|每句|该给|希望|吧\W*$|[,，](?:顺便)?(?:把|给|帮|让|别)"
+    r"|^\W*(?:别|不要|不用|要|把|给|帮|让|说|告诉|忘|叫)|都要|都得|一律|每次都"
+    r"|(?:叫|是|住在|喜欢|想谈|想说|说)(?:把|给|帮|让|打开|关闭|关掉|推荐|发送|删除|重复|翻译)"
 )
+
+
+def is_verb_phrase(value: str) -> bool:
+    """Whether an English thing of several words is a verb with its object: "book a taxi"."""
+    first, *rest = value.lower().split() or [""]
+    return not (first in _ARTICLES or first.endswith("ing")) and not _ARTICLES.isdisjoint(rest)
+
+
+_ARTICLES = _set("the a an my your his her our their this that all every everything everyone any")
+
+
+def is_order(text: str, lang: Lang) -> bool:
+    """Whether a few words have the form of an order."""
+    lower = text.lower()
+    if lang == "zh" and (_ZH_ORDERS.search(lower) or _ZH_ORDERS.search(f"我喜欢{lower}")):
+        return True
+    return _orders_in_english(lower, _WORD.findall(lower))
 
 
 def telling(transcript: str, lang: Lang) -> str:
@@ -133,12 +174,25 @@ def _orders_in_english(lower: str, words: list[str]) -> bool:
         return True
     if any(phrase in lower for phrase in _PHRASES):
         return True
-    if not _VERBS.isdisjoint(words) or not _MODAL.isdisjoint(words):
-        before = ""
-        for token in _WORD_OR_COMMA.findall(lower):
-            if token in _MODAL and before not in _MODAL_OF:
-                return True
-            if token in _VERBS and before in _JOINS:
-                return True
-            before = token
+    if any(
+        word not in _NO_VERB
+        and word not in PAST
+        and not word.endswith(("ing", "ed", "en", "ly", "s"))
+        for word in _BARE.findall(lower)
+    ):
+        return True
+    asked = ""  # the word in which somebody is asked for something, and what came before "to"
+    earlier = before = ""
+    for token in _WORD_OR_COMMA.findall(lower):
+        if token in _MODAL and before not in _MODAL_OF:
+            return True
+        if token in _VERBS and before in _JOINS:
+            return True
+        if token == "to" and (before in _OUGHT or (asked and before not in _ASKS)):
+            earlier = "asked"
+        elif before == "to" and earlier:
+            return True
+        if token in _ASKS:
+            asked = token
+        before = token
     return False

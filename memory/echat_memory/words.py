@@ -188,6 +188,30 @@ TIMES: Vocabulary = {
 }
 
 
+# What somebody may not want to speak of, beside people, pets and events.
+TOPICS: Vocabulary = {
+    "work": ("work my_job the_office", "工作 上班"),
+    "money": ("money debts", "钱 债务"),
+    "school": ("school college", "学校 上学"),
+    "health": ("health illness my_health", "健康 身体 病情"),
+    "cancer": ("cancer", "癌症"),
+    "weight": ("weight my_weight", "体重"),
+    "family": ("family my_family", "家人 家里 家庭"),
+    "parents": ("parents my_parents", "父母 爸妈"),
+    "children": ("children kids my_children my_kids", "孩子"),
+    "marriage": ("marriage my_marriage", "婚姻"),
+    "divorce": ("divorce the_divorce my_divorce", "离婚"),
+    "their ex": ("ex my_ex", "前任"),
+    "childhood": ("childhood my_childhood", "童年"),
+    "the past": ("the_past", "过去"),
+    "the accident": ("accident the_accident", "车祸 事故"),
+    "death": ("death", "死亡"),
+    "the war": ("war the_war", "战争"),
+    "politics": ("politics", "政治"),
+    "religion": ("religion", "宗教"),
+}
+
+
 VOCABULARIES: dict[str, Vocabulary] = {
     "who": {**PEOPLE, **PETS},
     "state": STATES,
@@ -196,6 +220,7 @@ VOCABULARIES: dict[str, Vocabulary] = {
     "trait": TRAITS,
     "news": NEWS,
     "when": TIMES,
+    "topic": {**PEOPLE, **PETS, **EVENTS, **TOPICS},
 }
 
 

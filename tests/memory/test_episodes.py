@@ -93,6 +93,7 @@ def test_what_another_process_kept_or_erased_counts_at_once(store: Path, clock: 
         assert memory.recall("ada", query="seals").episodes == ()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_turn_erased_behind_our_back_is_not_told(store: Path, memory: SQLMemory) -> None:
     memory.remember("ada", Turn(SEALS))
     chatter(memory)

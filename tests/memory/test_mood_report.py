@@ -398,6 +398,7 @@ def test_a_reply_is_told_the_users_own_word(memory: SQLMemory) -> None:
 def test_recall_takes_no_more_statements_for_it(
     memory: SQLMemory, talked: list[str], statements: Callable[[], int]
 ) -> None:
+    memory.prefetch("ada")
     before = statements()
     memory.recall("ada")
     assert statements() - before == 3  # turns, cues, facts

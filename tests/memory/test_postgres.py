@@ -272,8 +272,9 @@ def test_what_was_said_is_found_by_an_index_before_the_planner_has_counted(
         memory.remember(f"user {i % 10}", Turn("hello", cues=Cues(SAD)))
     with memory._open(write=False) as connection:
         statement = select(text("*")).select_from(recall._TURNS.subquery())
-        asked = str(statement.compile(connection, compile_kwargs={"render_postcompile": True}))
-        values = {"who": pseudonym(memory._key, "user 1"), "source_1": "model", "limit": 12}
+        compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
+        asked = str(compiled)
+        values = {**compiled.params, "who": pseudonym(memory._key, "user 1"), "limit": 12}
         plan = connection.exec_driver_sql(f"EXPLAIN {asked}", values).scalars().all()
     assert [line for line in plan if "Seq Scan" in line or "Sort" in line] == []
     assert any("uq_turn_emotions_turn_id_source" in line for line in plan)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echat_memory.search import Index, stem, terms
@@ -65,6 +65,7 @@ def test_of_equal_turns_the_newer_is_first_and_unwanted_ones_are_left_out() -> N
 _texts = st.lists(st.text(st.sampled_from("ab c狗猫. "), max_size=12), max_size=30)
 
 
+@settings(deadline=None)
 @given(texts=_texts, query=st.text(st.sampled_from("ab c狗猫 "), max_size=8), k=st.integers(1, 6))
 def test_what_is_found_shares_a_term_and_comes_once(texts: list[str], query: str, k: int) -> None:
     found = filled(*texts).find(query, k)
@@ -72,6 +73,7 @@ def test_what_is_found_shares_a_term_and_comes_once(texts: list[str], query: str
     assert all(set(terms(query)) & set(terms(texts[turn_id - 1])) for turn_id in found)
 
 
+@settings(deadline=None)
 @given(texts=_texts, again=st.integers(0, 29))
 def test_telling_a_turn_twice_changes_nothing(texts: list[str], again: int) -> None:
     once, twice = filled(*texts), filled(*texts)
@@ -110,6 +112,7 @@ def test_only_sentences_that_tell_are_kept(said: str, kept: str) -> None:
     assert telling(said, "en" if said.isascii() or "о" in said else "zh") == kept
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_what_is_kept_holds_no_markup(said: str) -> None:
     for lang in ("en", "zh"):

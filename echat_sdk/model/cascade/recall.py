@@ -36,7 +36,8 @@ def asks_memory(text: str, lang: Lang) -> bool:
 def remembered(text: str, recollection: Recollection, lang: Lang) -> list[str]:
     """Sentences that answer such a question, in the second person; empty where nothing fits."""
     words = plain(text)
-    facts = [_bare(fact) for fact in recollection.facts]
+    # Whoever asks what is known is not told of what they do not want to speak of.
+    facts = [_bare(fact) for fact in recollection.facts if not fact.startswith(_UNSPOKEN)]
     if _PHRASES["asks_last"][lang].search(words):
         if found := _told_then(words, recollection.episodes, lang):
             return found  # "what did I say about Spain"
@@ -90,6 +91,11 @@ _ABOUT: Mapping[Lang, re.Pattern[str]] = {
     "en": re.compile(r"\babout (?!me\b)\w"),
     "zh": re.compile(r"关于"),
 }
+_UNSPOKEN = ("they do not want to talk about", "用户不想谈")
+_CALLED: Mapping[Lang, re.Pattern[str]] = {
+    "en": re.compile(r"their [\w ]+ is called "),
+    "zh": re.compile(r"用户的\w+?叫"),
+}
 _FORM_WORDS = frozenset("对把被跟给和做觉")
 _SENTENCE = re.compile(r"[^.!?。！？…]+")
 _ENDING = re.compile(r"(?:ing|ed|e?s|e|y|ies)$")
@@ -125,7 +131,11 @@ def _best(words: str, facts: Sequence[str], lang: Lang) -> list[str]:
     if not scored:
         return []
     top = max(score for score, _ in scored)
-    return [to_second_person(fact, lang) for score, fact in scored if score == top][:1]
+    best = [fact for score, fact in scored if score == top]
+    # Two names of one are both told: which of them is right is not known here.
+    called = _CALLED[lang].match(best[0])
+    alike = [fact for fact in best if called and fact.startswith(called[0])]
+    return [to_second_person(fact, lang) for fact in (alike or best[:1])][:2]
 
 
 def _kinds(words: str, lang: Lang) -> set[str]:

@@ -51,7 +51,7 @@ def test_show_json_is_one_object_with_all_that_is_kept(url: str) -> None:
     assert found["pauses"] is None
     assert [turn["id"] for turn in found["turns"]] == ["2", "3"]
     assert found["turns"][0]["cues"]["emotion"]["distribution"] == {"sad": 0.81, "neutral": 0.19}
-    assert found["facts"] == ["their dog is called Bo"]
+    assert found["facts"] == ["their dog is called Bo", "their dog is called Max"]  # ask which
     assert "sad" in found["mood"]
 
 
@@ -105,3 +105,22 @@ def test_the_store_of_the_settings_is_the_default(
 def test_a_store_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["show", "ada", "--store", f"sqlite:///{tmp_path}"])
     assert isinstance(result.exception, StoreError)
+
+
+def test_trace_tells_why_a_turn_was_answered_as_it_was(url: str) -> None:
+    result = CliRunner().invoke(app, ["trace", "ada", "--store", url], env=WIDE)
+    assert result.exit_code == 0, result.output
+    for wanted in ("My dog is called Bo.", "seemed to sound sad (81% sure)", "Tell me more."):
+        assert wanted in result.output
+    assert "\x1b" not in result.output
+    result = CliRunner().invoke(app, ["trace", "ada", "1", "--json", "--store", url])
+    found = json.loads(result.stdout)
+    assert found["heard"]["transcript"].startswith("My dog is called Rex.")
+    assert found["chosen"] == {"strategy": "", "reply_emotion": "neutral"}
+    assert set(found["in_words"]) == {"heard", "felt", "remembered", "chosen", "said"}
+
+
+def test_trace_of_a_turn_that_is_not_there_is_told(url: str) -> None:
+    for given in (["ada", "99"], ["nobody"]):
+        result = CliRunner().invoke(app, ["trace", *given, "--store", url])
+        assert isinstance(result.exception, StoreError)

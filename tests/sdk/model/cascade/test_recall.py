@@ -131,3 +131,17 @@ def test_what_was_said_long_ago_is_given_back_in_chinese() -> None:
     told = as_answer(remembered(question, THEN_ZH, "zh"), "zh")
     assert told == "3天前你说你和妈妈去西湖划船了。"
     assert remembered("你还记得我说过桂林的事吗？", THEN_ZH, "zh") == []
+
+
+def test_two_names_of_one_are_both_told() -> None:
+    both = Recollection(facts=("their dog is called Bella", "their dog is called Rex"))
+    assert as_answer(remembered("What is my dog's name?", both, "en"), "en") == (
+        "You told me that your dog is called Bella, and your dog is called Rex."
+    )
+
+
+def test_who_asks_what_is_known_is_not_told_what_they_will_not_speak_of() -> None:
+    facts = ("they do not want to talk about their father", "they live in Bristol")
+    known = remembered("What do you know about me?", Recollection(facts=facts), "en")
+    assert known == ["you live in Bristol"]
+    assert remembered("Do you remember my father?", Recollection(facts=facts), "en") == []
