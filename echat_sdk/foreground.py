@@ -33,10 +33,12 @@ _EVERY = 5  # frames from one look to the next
 # The crowd's level is a low quantile: between the words of whoever speaks over it, it is heard.
 _DEPTH, _BACKGROUND, _LOUD = 0.05, 0.15, 0.9
 
-# A crowd is believed in where speech is told for a while with nobody in the foreground, oftener
-# than silence; a hall's reverberation gives half of that at most. And only where speech is nowhere
-# so far under its loudest as one voice in a quiet room is between its words.
-_VOICED = round(0.5 / FRAME_SECONDS)  # frames of speech with nobody in the foreground
+# A crowd is believed in where speech is told for a while with nobody in the foreground, twice as
+# often as silence; a hall's reverberation gives half of that at most, and soft words in loud noise
+# are soon followed by silence. And only where speech is nowhere so far under its loudest as one
+# voice in a quiet room is between its words.
+_VOICED = round(0.6 / FRAME_SECONDS)  # frames of speech with nobody in the foreground
+_OFTENER = 2
 _ALONE = round(0.24 / FRAME_SECONDS)  # nobody has been for so long; a detector lags by half of it
 _STANDS_OUT = 4.0  # dB above the crowd; the crowd alone is hardly ever so loud
 _DEEPEST = 30.0  # dB
@@ -152,9 +154,9 @@ class Foreground:
 
 
 def _is_voiced(stands_out: Flags, is_speech: Flags) -> bool:
-    """Whether speech is told where nothing stands out, and oftener than silence."""
+    """Whether speech is told where nothing stands out, and far oftener than silence."""
     risen = np.cumsum(stands_out)
     before = np.concatenate((np.zeros(_ALONE, risen.dtype), risen[:-_ALONE]))
     told = is_speech[risen == before]
     voiced = int(np.count_nonzero(told))
-    return voiced >= max(_VOICED, len(told) - voiced)
+    return voiced >= max(_VOICED, _OFTENER * (len(told) - voiced))

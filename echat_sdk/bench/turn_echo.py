@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,8 @@ class EchoRow:
         echo: The remedy.
         clips: How many.
         erle: Echo return loss enhancement after a second of the answer, in dB: what the microphone
-            hears over what is left. The median; what is left counts as one step of int16 at least.
+            hears over what is left. The median; what is left counts as one step of int16 at least,
+            and the room's own noise, which a canceller leaves in, bounds what it can reach.
         least: Of the clip of which least is taken out.
     """
 
@@ -50,6 +52,7 @@ def remedies() -> dict[Remedy, Opened]:
     return {**found, "cancel": WebRTCProcessing} if noise_suppressor() else found
 
 
+@cache
 def noise_suppressor() -> Callable[[], EchoRemover] | None:
     """WebRTC's, with its echo canceller, where livekit is installed."""
     try:

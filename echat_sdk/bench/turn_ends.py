@@ -150,10 +150,10 @@ def systems(policy: TurnPolicy, chance: Chance, hangs: Hangs) -> tuple[System, .
     )
 
 
-def in_noise(systems: Iterable[System], clips: Sequence[Listened]) -> tuple[NoiseRow, ...]:
+def in_noise(tried: Iterable[System], clips: Sequence[Listened]) -> tuple[NoiseRow, ...]:
     """Each system in each noise."""
     rows = []
-    for system in systems:
+    for system in tried:
         by: dict[str, list[Listened]] = {}
         for heard in clips:
             plan = heard.clip.plan

@@ -160,7 +160,7 @@ def run(
         pauses=sum(len(clip.pauses) for clip in bare),
         policy={k: v for k, v in policy.model_dump().items() if isinstance(v, float)},
         turns=tuple(rows),
-        noise=in_noise((*tried, suppressed), turns),
+        noise=in_noise((tried[0], tried[1], tried[-1], suppressed), turns),
         overlaps=tuple(_overlaps(over)),
         echoes=measure_echo(others),
         false_barge_ins={
