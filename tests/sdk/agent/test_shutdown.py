@@ -334,7 +334,7 @@ def kept(scene: Scene) -> set[str]:
 
 
 BROKEN = {
-    "a slow recall": "a turn that waits to be kept is cancelled in the queue of the memory's thread",
+    "a slow recall": "a turn that waits to be kept is cancelled in the memory's queue",
     "a hanging voice": "the task that prepares lines is not cancelled once a turn has begun",
     "a hanging recall": "Agent.close joins the memory's thread without a limit",
     "a hanging remember": "Agent.close joins the memory's thread without a limit",
@@ -372,7 +372,8 @@ async def test_it_ends_in_time_from_any_state_and_leaves_nothing_behind(
 
     heard = {event.transcript for event in events if isinstance(event, Heard)}
     is_told = any(isinstance(event, Failed) for event in events) or "kept" in caplog.text
-    assert heard <= kept(scene) or is_told
+    if not is_told:  # who is cancelled does not wait for what is being written
+        await until(lambda: heard <= kept(scene), within=2)
 
     hanging = threads() - threads_before
     assert all(thread.daemon for thread in hanging)
