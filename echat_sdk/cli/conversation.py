@@ -78,6 +78,14 @@ async def converse(
                     typing.cancel()
 
 
+async def kept(typed: Typed, keep: Callable[[dict[str, object]], None] | None) -> Typed:
+    """Typed turns, each written down where a conversation is kept."""
+    async for text, cues in typed:
+        if keep is not None:
+            keep({"event": "typed", "text": text, "cues": cues.to_json()})
+        yield text, cues
+
+
 class _Floor:
     """Whether the agent is free for a typed turn."""
 

@@ -15,7 +15,7 @@ import typer
 
 from echat_sdk import config
 from echat_sdk.cli import account, keyboard
-from echat_sdk.cli.conversation import Typed, converse
+from echat_sdk.cli.conversation import converse, kept
 from echat_sdk.cli.event_json import event_as_json
 from echat_sdk.cli.live_view import LiveView
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
@@ -132,7 +132,7 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
     settings = plan.settings
     async with AsyncExitStack() as stack:
         audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
-        view = LiveView(audio, f"{settings.user} · {settings.model}", quiet=as_json)
+        view = LiveView(audio, _title(plan), quiet=as_json)
         memory = stack.enter_context(closing(SQLMemory(settings.store)))
 
         def tell(event: Event) -> None:
@@ -153,9 +153,18 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
                 tell,
                 plan.greeting,
                 quiet=as_json,
-                typed=None if lines is None else _kept(keyboard.typed_turns(lines), keep),
+                typed=None if lines is None else kept(keyboard.typed_turns(lines), keep),
                 takes_turns=plan.types,
             )
+    if plan.record is not None and not as_json:
+        account.say_where(plan.record)
+
+
+def _title(plan: _Plan) -> str:
+    """Who converses with what; and that it is recorded, which nobody shall overlook."""
+    recorded = [] if plan.record is None else [f"recorded in {plan.record}"]
+    title = " · ".join([plan.settings.user, plan.settings.model, *recorded])
+    return account.printable(title)
 
 
 def _typed_lines(plan: _Plan, view: LiveView, *, as_json: bool) -> AsyncIterator[str] | None:
@@ -167,14 +176,6 @@ def _typed_lines(plan: _Plan, view: LiveView, *, as_json: bool) -> AsyncIterator
     if view.is_drawn:
         return keyboard.lines_of_terminal(view.typing)
     return keyboard.lines_of_pipe()
-
-
-async def _kept(typed: Typed, keep: Callable[[dict[str, object]], None] | None) -> Typed:
-    """Typed turns, written down beside what happened."""
-    async for text, cues in typed:
-        if keep is not None:
-            keep({"event": "typed", "text": text, "cues": cues.to_json()})
-        yield text, cues
 
 
 async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:
