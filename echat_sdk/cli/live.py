@@ -106,7 +106,8 @@ def talk(
         None if record is None else _consent(is_given=consent),
         types,
     )
-    asyncio.run(_talk(plan, as_json=as_json))
+    if not asyncio.run(_talk(plan, as_json=as_json)):
+        raise typer.Exit(2)  # it was told among the events
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class _Plan:
     types: bool
 
 
-async def _talk(plan: _Plan, *, as_json: bool) -> None:
+async def _talk(plan: _Plan, *, as_json: bool) -> bool:
     from echat_memory import SQLMemory
 
     settings = plan.settings
@@ -145,7 +146,7 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
 
         lines = _typed_lines(plan, view, as_json=as_json)
         with view:
-            await converse(
+            is_well = await converse(
                 settings,
                 plan.policy,
                 view.audio,
@@ -158,6 +159,7 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
             )
     if plan.record is not None and not as_json:
         account.say_where(plan.record)
+    return is_well
 
 
 def _title(plan: _Plan) -> str:

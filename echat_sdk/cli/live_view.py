@@ -6,7 +6,10 @@ Where nobody watches (a pipe, a terminal that cannot move its cursor) there is t
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,6 +20,7 @@ from rich.text import Text
 
 from echat_sdk.agent.events import StateChanged, TurnFinished
 from echat_sdk.audio import Seconds
+from echat_sdk.cli import interrupts
 from echat_sdk.cli.account import printable
 from echat_sdk.cli.meter import Metered
 from echat_sdk.cli.mood import Mood
@@ -75,6 +79,7 @@ class LiveView:
         self._drawn_at: Seconds = -_EVERY
         self._size = self._console.size
         self._planned: asyncio.TimerHandle | None = None
+        self._stack = ExitStack()
 
     @property
     def is_drawn(self) -> bool:
@@ -83,7 +88,8 @@ class LiveView:
 
     def __enter__(self) -> Self:
         if self._live is not None:
-            self._live.start()
+            self._stack.enter_context(self._live)
+            self._stack.enter_context(_libraries_hushed())
         return self
 
     def __exit__(
@@ -96,7 +102,7 @@ class LiveView:
             self._planned.cancel()
         if self._live is not None:
             self._draw()
-            self._live.stop()
+        self._stack.close()
 
     def show(self, event: Event) -> None:
         """Take one event."""
@@ -138,6 +144,8 @@ class LiveView:
         settled = self._transcript.settled()
         self._past += settled
         lines = self._picture(width, size.height)
+        if self._scene.microphone or self._scene.speaker:
+            self._changed()  # a meter falls, even where a lost device gives no frames
         if size.width != self._size.width:  # what is there has been broken into other lines
             console.clear()
             settled = list(self._past)
@@ -165,6 +173,23 @@ class LiveView:
         for row in rows:  # they fit; to break them again is half of the work
             row.no_wrap, row.overflow = True, "ignore"
         return rows
+
+
+@contextmanager
+def _libraries_hushed() -> Iterator[None]:
+    """Keep what PortAudio prints of a lost device out of the picture; our words go above it."""
+    if not os.isatty(2):
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        with interrupts.restoring(lambda: os.dup2(kept, 2)):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @lru_cache(8)

@@ -14,6 +14,8 @@ import pytest
 
 from echat_sdk.cli import live, replay, rooms, run
 from echat_sdk.cues import Cue, Cues
+from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.timed import TimedAudio
 from echat_sdk.io.wav import read_audio, write_audio
 from echat_sdk.testing import FakeModel, Line
 
@@ -134,6 +136,18 @@ class _Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.usefixtures("script")
+def test_a_conversation_that_ends_because_a_device_was_lost_is_no_success(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(self: TimedAudio, _: object) -> None:
+        raise AudioDeviceError("the speaker was unplugged")
+
+    monkeypatch.setattr(TimedAudio, "play", lost)
+    assert run([*FILES]) == 2
+    assert "the speaker was unplugged" in capsys.readouterr().out
 
 
 # --- typed beside the sound -----------------------------------------------------------------------
