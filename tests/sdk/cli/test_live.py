@@ -202,7 +202,9 @@ def test_what_was_typed_is_kept_and_typed_again(
     os.write(pipe, b'{"text": "my cat died", "emotion": "sad"}\n')
     os.close(pipe)
     assert run([*FILES, "--type", "--record", "kept", "--consent"]) == 0
-    assert "you    my cat died  (typed, sounds sad, 100 %)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "you    my cat died  (typed, sounds sad, 100 %)" in told
+    assert "kept in kept; run it again: echat replay kept" in told
     monkeypatch.setattr(replay, "_TAIL", 1.0)
     assert run(["replay", "kept", "--json"]) == 0
     (turn,) = json.loads(capsys.readouterr().out)["turns"]
