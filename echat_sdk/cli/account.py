@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,13 @@ def show(answer: Answer, path: Path) -> None:
 def say_nothing_heard() -> None:
     """Tell that there was no speech in what was given."""
     Console(highlight=False).print(NOTHING_HEARD)
+
+
+def say_where(folder: Path) -> None:
+    """Tell where a recorded conversation is, and what can be done with it."""
+    again = f"echat replay {shlex.quote(str(folder))}"
+    text = Text(printable(f"kept in {folder}; run it again: {again}"), "dim")
+    Console(highlight=False).print(text, soft_wrap=True)
 
 
 def show_delta(delta: Delta) -> None:

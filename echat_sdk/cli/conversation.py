@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from echat_sdk.cli import account, interrupts, rooms
+from echat_sdk.errors import AudioDeviceError
 
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
@@ -32,7 +33,7 @@ async def converse(
     quiet: bool,
     typed: Typed | None = None,
     takes_turns: bool = False,
-) -> None:
+) -> bool:
     """Converse until the sound or the conversation ends.
 
     Args:
@@ -45,14 +46,18 @@ async def converse(
         quiet: Do not tell that the model is being opened.
         typed: Turns that are handed in beside what is spoken; each interrupts, as speech does.
         takes_turns: A typed turn waits until the agent listens, instead.
+
+    Returns:
+        Whether it ended in order, and not because a device was lost.
     """
     from echat_sdk.agent import Agent
+    from echat_sdk.agent.events import Failed
     from echat_sdk.turn_policy import TurnPolicy
 
     with account.working("waking up", quiet=quiet):
         model = rooms.model(settings, lazy=False)
         turn_end = rooms.turn_end(settings)
-    floor = _Floor()
+    floor, is_lost = _Floor(), False
     async with Agent(
         model,
         memory,
@@ -73,8 +78,20 @@ async def converse(
                 async for event in agent.events():
                     floor.take(event)
                     tell(event)
+                    is_lost |= isinstance(event, Failed) and isinstance(
+                        event.error, AudioDeviceError
+                    )
                 if typing:
                     typing.cancel()
+    return not is_lost
+
+
+async def kept(typed: Typed, keep: Callable[[dict[str, object]], None] | None) -> Typed:
+    """Typed turns, each written down where a conversation is kept."""
+    async for text, cues in typed:
+        if keep is not None:
+            keep({"event": "typed", "text": text, "cues": cues.to_json()})
+        yield text, cues
 
 
 class _Floor:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 _RETRY = 0.02  # seconds
-_restores: list[Callable[[], None]] = []
+_restores: list[Callable[[], object]] = []
 
 
 def install() -> None:
@@ -69,7 +69,7 @@ def taken_by(end: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def restoring(restore: Callable[[], None]) -> Iterator[None]:
+def restoring(restore: Callable[[], object]) -> Iterator[None]:
     """Have something put right even where the process is left at once."""
     _restores.append(restore)
     try:

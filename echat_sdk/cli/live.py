@@ -15,7 +15,7 @@ import typer
 
 from echat_sdk import config
 from echat_sdk.cli import account, keyboard
-from echat_sdk.cli.conversation import Typed, converse
+from echat_sdk.cli.conversation import converse, kept
 from echat_sdk.cli.event_json import event_as_json
 from echat_sdk.cli.live_view import LiveView
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
@@ -106,7 +106,8 @@ def talk(
         None if record is None else _consent(is_given=consent),
         types,
     )
-    asyncio.run(_talk(plan, as_json=as_json))
+    if not asyncio.run(_talk(plan, as_json=as_json)):
+        raise typer.Exit(2)  # it was told among the events
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,13 @@ class _Plan:
     types: bool
 
 
-async def _talk(plan: _Plan, *, as_json: bool) -> None:
+async def _talk(plan: _Plan, *, as_json: bool) -> bool:
     from echat_memory import SQLMemory
 
     settings = plan.settings
     async with AsyncExitStack() as stack:
         audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
-        view = LiveView(audio, f"{settings.user} · {settings.model}", quiet=as_json)
+        view = LiveView(audio, _title(plan), quiet=as_json)
         memory = stack.enter_context(closing(SQLMemory(settings.store)))
 
         def tell(event: Event) -> None:
@@ -145,7 +146,7 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
 
         lines = _typed_lines(plan, view, as_json=as_json)
         with view:
-            await converse(
+            is_well = await converse(
                 settings,
                 plan.policy,
                 view.audio,
@@ -153,9 +154,19 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
                 tell,
                 plan.greeting,
                 quiet=as_json,
-                typed=None if lines is None else _kept(keyboard.typed_turns(lines), keep),
+                typed=None if lines is None else kept(keyboard.typed_turns(lines), keep),
                 takes_turns=plan.types,
             )
+    if plan.record is not None and not as_json:
+        account.say_where(plan.record)
+    return is_well
+
+
+def _title(plan: _Plan) -> str:
+    """Who converses with what; and that it is recorded, which nobody shall overlook."""
+    recorded = [] if plan.record is None else [f"recorded in {plan.record}"]
+    title = " · ".join([plan.settings.user, plan.settings.model, *recorded])
+    return account.printable(title)
 
 
 def _typed_lines(plan: _Plan, view: LiveView, *, as_json: bool) -> AsyncIterator[str] | None:
@@ -167,14 +178,6 @@ def _typed_lines(plan: _Plan, view: LiveView, *, as_json: bool) -> AsyncIterator
     if view.is_drawn:
         return keyboard.lines_of_terminal(view.typing)
     return keyboard.lines_of_pipe()
-
-
-async def _kept(typed: Typed, keep: Callable[[dict[str, object]], None] | None) -> Typed:
-    """Typed turns, written down beside what happened."""
-    async for text, cues in typed:
-        if keep is not None:
-            keep({"event": "typed", "text": text, "cues": cues.to_json()})
-        yield text, cues
 
 
 async def _open_audio(stack: AsyncExitStack, plan: _Plan) -> AudioIO:

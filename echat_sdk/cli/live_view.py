@@ -6,17 +6,21 @@ Where nobody watches (a pipe, a terminal that cannot move its cursor) there is t
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
 from echat_sdk.agent.events import StateChanged, TurnFinished
 from echat_sdk.audio import Seconds
+from echat_sdk.cli import interrupts
 from echat_sdk.cli.account import printable
 from echat_sdk.cli.meter import Metered
 from echat_sdk.cli.mood import Mood
@@ -32,6 +36,20 @@ _EVERY: Seconds = 0.125  # between two drawings
 _NARROWEST, _WIDEST, _LOWEST = 20, 120, 5  # columns and rows that are drawn on
 _KEPT = 200  # lines that are written again when the terminal's width has changed
 _STYLES = {"you": "bold", "agent": "bold green", "fault": "red"}
+
+
+class _Foot:
+    """What stands under all that is printed.
+
+    Attributes:
+        lines: Of text, each in its own line.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[Text] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.lines
 
 
 class LiveView:
@@ -51,16 +69,17 @@ class LiveView:
         self.audio = Metered(audio, self._loop.time, self._changed)
         self._console = console or Console(highlight=False)
         self._quiet = quiet
+        self._foot = _Foot()
         self._live = None if quiet or not self._console.is_interactive else Live(
-            console=self._console, auto_refresh=False, transient=True
+            self._foot, console=self._console, auto_refresh=False, transient=True
         )  # fmt: skip
         self._transcript = Transcript(self.audio)
         self._scene = Scene(title, Mood())
         self._past: deque[Line] = deque(maxlen=_KEPT)
-        self._drawn: list[Text] = []
         self._drawn_at: Seconds = -_EVERY
         self._size = self._console.size
         self._planned: asyncio.TimerHandle | None = None
+        self._stack = ExitStack()
 
     @property
     def is_drawn(self) -> bool:
@@ -69,7 +88,8 @@ class LiveView:
 
     def __enter__(self) -> Self:
         if self._live is not None:
-            self._live.start()
+            self._stack.enter_context(self._live)
+            self._stack.enter_context(_libraries_hushed())
         return self
 
     def __exit__(
@@ -82,7 +102,7 @@ class LiveView:
             self._planned.cancel()
         if self._live is not None:
             self._draw()
-            self._live.stop()
+        self._stack.close()
 
     def show(self, event: Event) -> None:
         """Take one event."""
@@ -124,14 +144,17 @@ class LiveView:
         settled = self._transcript.settled()
         self._past += settled
         lines = self._picture(width, size.height)
+        if self._scene.microphone or self._scene.speaker:
+            self._changed()  # a meter falls, even where a lost device gives no frames
         if size.width != self._size.width:  # what is there has been broken into other lines
             console.clear()
             settled = list(self._past)
-        elif not settled and lines == self._drawn:
+        elif not settled and lines == self._foot.lines:
             return
-        self._drawn, self._size = lines, size
-        self._live.update(Group(*lines), refresh=True)
-        if settled:
+        self._foot.lines, self._size = lines, size
+        if not settled:
+            self._live.refresh()
+        else:  # one writing for both: what is printed goes above the foot, which is drawn anew
             rows = [row for line in settled for row in _hanging(line, console, width)]
             console.print(*rows, sep="\n", soft_wrap=True)
 
@@ -152,13 +175,28 @@ class LiveView:
         return rows
 
 
+@contextmanager
+def _libraries_hushed() -> Iterator[None]:
+    """Keep what PortAudio prints of a lost device out of the picture; our words go above it."""
+    if not os.isatty(2):
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        with interrupts.restoring(lambda: os.dup2(kept, 2)):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 @lru_cache(8)
 def _hanging(line: Line, console: Console, width: int) -> list[Text]:
     """A line of the transcript, broken so that its words stand behind the name."""
-    mark = "— " if line.is_cut and line.said and line.rest else ""
     text = Text.assemble(
-        (printable(line.said.rstrip() if mark else line.said), _STYLES[line.who]),
-        (mark, "dim"),
+        (printable(_said(line)), _STYLES[line.who]),
         (printable(line.rest), "dim strike" if line.is_cut else "dim green"),
     )
     if not text.plain:
@@ -174,11 +212,21 @@ def _hanging(line: Line, console: Console, width: int) -> list[Text]:
 
 def _plain(line: Line) -> Text:
     """The same in one line, for who reads it out of a pipe."""
-    cut = f"— [not heard: {line.rest.strip()}]" if line.is_cut and line.rest else ""
-    words = f"{line.said.rstrip()}{cut}" or "…"
+    cut = f"[not heard: {line.rest.strip()}]" if line.is_cut and line.rest else ""
+    words = f"{_said(line)}{cut}" or "…"
     notes = [line.note] if line.note else []
     if line.first_sound is not None:
         notes.append(f"first sound {line.first_sound:.2f} s")
     name = "" if line.who == "fault" else line.who
     note = f"  ({', '.join(notes)})" if notes else ""
     return Text(printable(f"{name.ljust(LABEL)}{words}{note}"))
+
+
+def _said(line: Line) -> str:
+    """What was heard, with a dash where it broke off."""
+    if not line.is_cut:
+        return line.said
+    said = line.said.rstrip()
+    if not (said and line.rest):
+        return said
+    return f"{said}— " if said[-1].isalnum() else f"{said} — "

@@ -17,7 +17,7 @@ from rich.text import Text
 from echat_sdk import config
 from echat_sdk.audio import Seconds
 from echat_sdk.cli import account
-from echat_sdk.cli.conversation import Typed, converse
+from echat_sdk.cli.conversation import Typed, converse, kept
 from echat_sdk.cli.event_json import event_as_json
 from echat_sdk.cli.live import NoiseOption, PolicyOption, noise_kind, policy_name
 from echat_sdk.cli.talk import JsonOption, ModelOption
@@ -39,7 +39,7 @@ class ReplayedTurn:
     """What became of one turn. Times are seconds since the first frame.
 
     Attributes:
-        ended: When the user had fallen silent, and the pause was over.
+        ended: When the user had fallen silent, and the pause was over; or when they typed it.
         spoke: When the agent began to speak; None if it did not.
         first_audio: From the end of the user's speech to the first sound that was made, as the
             turn's own timings tell it.
@@ -104,10 +104,15 @@ def turns_of(events: tuple[dict[str, Any], ...]) -> list[ReplayedTurn]:
     turns: list[ReplayedTurn] = []
     ended: Seconds = 0.0
     spoke: Seconds | None = None
+    typed: Seconds | None = None  # at which a turn was typed that nothing was heard of yet
     for event in events:
         match event:
             case {"event": "user_stopped", "at": at}:
                 ended, spoke = float(at), None
+            case {"event": "typed", "at": at}:
+                typed = float(at)
+            case {"event": "heard"} if typed is not None:
+                ended, spoke, typed = typed, None, None
             case {"event": "state", "state": "speaking", "at": at} if spoke is None:
                 spoke = float(at)
             case {"event": "turn"}:
@@ -168,7 +173,7 @@ async def _again(
                 tell,
                 after.greeting,
                 quiet=quiet,
-                typed=_typed_again(recorded.events),
+                typed=kept(_typed_again(recorded.events), recorder.tell),
             )
     return read_session(folder / "again")
 

@@ -14,6 +14,7 @@ from echat_sdk.agent.events import Failed, State, StateChanged, TurnFinished
 from echat_sdk.agent.lines import LINES
 from echat_sdk.audio import Seconds
 from echat_sdk.cli.mood import hedged
+from echat_sdk.errors import AudioDeviceError, EChatError
 from echat_sdk.playout import Script
 from echat_sdk.turn import Heard, SpeechDelta, TextDelta, TurnStatus
 
@@ -89,6 +90,7 @@ class Transcript:
         self._audio = audio
         self._entries: list[_Entry] = []
         self._awaits_answer = False
+        self._is_lost = False  # a device, and with it the conversation
         self._speaks: _Said | None = None  # whose voice came last
         self._spoken_until: Seconds = 0.0  # on the clock of the speaker
 
@@ -104,7 +106,7 @@ class Transcript:
             case TurnFinished(answer):
                 self._finish(answer.turn)
             case Failed(error):
-                self._entries.append(_Entry(Line("fault", str(error)), is_final=True))
+                self._fail(error)
             case StateChanged(State.ENDED):
                 self._settle_all()
             case StateChanged(State.LISTENING | State.HEARING | State.THINKING):
@@ -205,6 +207,12 @@ class Transcript:
         entry.line, entry.is_final = line, True
         if is_cut:
             self._spoken_until = self._audio.given
+
+    def _fail(self, error: EChatError) -> None:
+        is_device = isinstance(error, AudioDeviceError)  # who hears and who speaks both miss it
+        if not (is_device and self._is_lost):
+            self._entries.append(_Entry(Line("fault", str(error)), is_final=True))
+        self._is_lost |= is_device
 
     def _settle(self, entry: _Entry) -> None:
         if entry.said is not None and not entry.is_final:

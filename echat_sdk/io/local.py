@@ -61,6 +61,7 @@ class LocalAudio:
         self._room = asyncio.Event()
         self._mending = asyncio.Lock()
         self._is_closed = False
+        self._given_up: AudioDeviceError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -154,6 +155,8 @@ class LocalAudio:
         """Open lost devices again, once for all who miss them."""
         lost = self._opened
         async with self._mending:
+            if self._given_up is not None:  # who misses them later has waited long enough
+                raise self._given_up
             if self._pair is not lost or self._is_closed or not lost.is_lost:
                 return
             log.warning("a sound device was lost; looking for it again")
@@ -165,9 +168,10 @@ class LocalAudio:
                     self._pair = await self._worker.call(self._open)
                 except AudioDeviceError as error:
                     if loop.time() > deadline:
-                        raise AudioDeviceError(
+                        self._given_up = AudioDeviceError(
                             f"a sound device was lost for {self._patience:.0f} s: {error}"
-                        ) from error
+                        )
+                        raise self._given_up from error
                     await asyncio.sleep(_RETRY)
                 else:
                     log.warning("the sound device is back")

@@ -14,6 +14,8 @@ import pytest
 
 from echat_sdk.cli import live, replay, rooms, run
 from echat_sdk.cues import Cue, Cues
+from echat_sdk.errors import AudioDeviceError
+from echat_sdk.io.timed import TimedAudio
 from echat_sdk.io.wav import read_audio, write_audio
 from echat_sdk.testing import FakeModel, Line
 
@@ -136,6 +138,18 @@ class _Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.usefixtures("script")
+def test_a_conversation_that_ends_because_a_device_was_lost_is_no_success(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(self: TimedAudio, _: object) -> None:
+        raise AudioDeviceError("the speaker was unplugged")
+
+    monkeypatch.setattr(TimedAudio, "play", lost)
+    assert run([*FILES]) == 2
+    assert "the speaker was unplugged" in capsys.readouterr().out
+
+
 # --- typed beside the sound -----------------------------------------------------------------------
 
 
@@ -188,7 +202,9 @@ def test_what_was_typed_is_kept_and_typed_again(
     os.write(pipe, b'{"text": "my cat died", "emotion": "sad"}\n')
     os.close(pipe)
     assert run([*FILES, "--type", "--record", "kept", "--consent"]) == 0
-    assert "you    my cat died  (typed, sounds sad, 100 %)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "you    my cat died  (typed, sounds sad, 100 %)" in told
+    assert "kept in kept; run it again: echat replay kept" in told
     monkeypatch.setattr(replay, "_TAIL", 1.0)
     assert run(["replay", "kept", "--json"]) == 0
     (turn,) = json.loads(capsys.readouterr().out)["turns"]

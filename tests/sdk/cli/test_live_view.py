@@ -51,6 +51,7 @@ def converse(
     is_terminal: bool = False,
     width: int = 80,
     greeting: str = "",
+    lost_at: float | None = None,
     look: Callable[[LiveView, Event], None] = lambda view, event: None,
 ) -> Screen:
     """Show a conversation on virtual time; what was written comes out."""
@@ -65,7 +66,9 @@ def converse(
     )
 
     async def main() -> None:
-        view = LiveView(FakeAudio(schedule(*parts)), "ada", quiet=False, console=console)
+        view = LiveView(
+            FakeAudio(schedule(*parts), lost_at=lost_at), "ada", quiet=False, console=console
+        )
         audio: Any = view.audio
         with live.opened(
             model or FakeModel(Line("hello there")), audio, memory=memory, policy=policy
@@ -136,6 +139,11 @@ def test_a_fault_and_what_the_agent_says_of_it_are_told() -> None:
     assert "failed" in told[1]
     assert told[2].strip() == "the model lost its thread"
     assert told[3] == f"agent  {LINES['sorry']['en']}"
+
+
+def test_a_fault_that_two_parts_tell_of_is_shown_once() -> None:
+    told = lines(converse(("speech", 10), lost_at=2.0))
+    assert [line.strip() for line in told].count("the fake device was unplugged") == 1
 
 
 def test_a_turn_that_could_not_be_kept_is_still_shown() -> None:
@@ -212,6 +220,13 @@ def test_the_panel_tells_state_mood_and_the_last_waterfall() -> None:
     assert re.search(r"s·{11}  s sad", picture)
     for stage in ("words and cues", "thought", "first words", "first sound", "whole answer"):
         assert re.search(rf"{stage} .*\d\.\d\d s", picture)
+
+
+def test_a_line_that_is_final_is_no_more_seen_in_the_foot() -> None:
+    model = FakeModel(Line("tell me a story", (LONG,)))
+    told = converse(*TALK, model=model, is_terminal=True).getvalue()
+    assert told.count("word99") > 20, "it was seen there before"
+    assert "word99" not in told[told.index("(comforting)") :]
 
 
 def test_nothing_that_is_said_can_steer_the_terminal() -> None:

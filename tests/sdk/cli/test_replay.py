@@ -41,6 +41,22 @@ def test_turns_are_read_from_events_with_when_the_agent_began_to_speak() -> None
     ]
 
 
+def test_a_typed_turn_ended_when_it_was_typed_and_the_one_it_cut_off_keeps_its_time() -> None:
+    typed: tuple[dict[str, Any], ...] = (
+        {"at": 2.0, "event": "user_stopped", "pause": 0.3},
+        {"at": 2.4, "event": "state", "state": "speaking"},
+        {"at": 3.0, "event": "typed", "text": "wait", "cues": {}},
+        {"at": 3.0, "event": "turn", "status": "interrupted", "transcript": "hello"},
+        {"at": 3.1, "event": "heard", "transcript": "wait"},
+        {"at": 3.2, "event": "state", "state": "speaking"},
+        {"at": 4.0, "event": "turn", "status": "complete", "transcript": "wait"},
+    )
+    assert [(each.transcript, each.ended, each.spoke) for each in turns_of(typed)] == [
+        ("hello", 2.0, 2.4),
+        ("wait", 3.0, 3.2),
+    ]
+
+
 @pytest.mark.parametrize("value", [None, 7, [], {"emotion": []}, {"emotion": {"label": 7}}])
 def test_fields_that_are_not_as_they_should_be_count_as_empty(value: object) -> None:
     forged = {"at": 1.0, "event": "turn", "cues": value, "timings": value, "reply": value}

@@ -105,6 +105,10 @@ async def test_a_card_that_does_not_come_back_is_told(sound_card: Any) -> None:
         sound_card.unplug()
         with pytest.raises(AudioDeviceError, match="was lost for"):
             await hear(audio, 1.0)
+        begin = asyncio.get_running_loop().time()
+        with pytest.raises(AudioDeviceError, match="was lost for"):
+            await audio.play(np.zeros(audio.output_rate, np.int16))
+        assert asyncio.get_running_loop().time() - begin < 1.0, "nobody waits for it twice"
     sound_card.plug()
 
 
