@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -145,8 +146,12 @@ def test_after_erasing_not_a_byte_is_left_where_the_log_is_not_recycled(
     sql(store, "CHECKPOINT")
     assert _found(postgres, markers)["base"] == set(markers)
     memory.erase(user)
-    assert _found(postgres, markers) == {}
     assert caplog.records == []
+    for _ in range(20):  # the server takes its old log away behind the checkpoint
+        if not (found := _found(postgres, markers)):
+            return
+        time.sleep(0.5)
+    raise AssertionError(found)
 
 
 @pytest.mark.timeout(60)
@@ -379,7 +384,7 @@ def test_a_server_that_answers_no_more_is_waited_for_as_long_as_a_lock(
 
 
 def test_a_user_who_is_being_written_by_another_process_is_told(store: str, postgres: Any) -> None:
-    with closing(SQLMemory(store, busy_timeout=0.2)) as memory:
+    with closing(SQLMemory(store, busy_timeout=1)) as memory:
         memory.remember("ada", Turn("before"))
         with other(postgres, store) as locking:
             locking.execute("SELECT 1 FROM users FOR UPDATE")
