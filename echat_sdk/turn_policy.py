@@ -45,7 +45,7 @@ class TurnPolicy(BaseModel):
     hanging: float = Field(
         default=0.2, ge=0, le=1, description="chance at most where the words hang in the air"
     )
-    whole: float = Field(default=0.5, ge=0, le=1, description="chance at least where they do not")
+    whole: float = Field(default=0.3, ge=0, le=1, description="chance at least where they do not")
     longest: float = Field(
         default=60, ge=2, le=600, description="a turn that never pauses ends here"
     )

@@ -70,7 +70,7 @@ def test_delays_in_the_wrong_order_are_refused_with_what_was_got() -> None:
         TurnPolicy(min_delay=0.9)
     with pytest.raises(ValidationError, match="longer than confirm"):
         TurnPolicy(duck_after=0.5)
-    with pytest.raises(ValidationError, match=r"hanging 0\.6 is a larger chance than whole 0\.5"):
+    with pytest.raises(ValidationError, match=r"hanging 0\.6 is a larger chance than whole 0\.3"):
         TurnPolicy(hanging=0.6)
 
 
