@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echat_sdk.cli import keyboard
@@ -43,6 +43,7 @@ def test_keys_make_lines(keys: str, lines: list[str], left: str) -> None:
     assert typed(keys.encode()) == (lines, left)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs"))), st.integers(1, 5))
 def test_letters_of_any_script_come_out_as_they_were_typed(text: str, size: int) -> None:
     raw = text.encode() + b"\n"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -264,6 +264,7 @@ def _mood(cues: list[Cue]) -> Mood:
     return mood
 
 
+@settings(deadline=None)
 @given(scenes, scenes, st.integers(20, 200), st.integers(5, 60))
 def test_the_panel_fits_any_terminal_and_never_changes_its_height(
     one: Scene, other: Scene, width: int, height: int
