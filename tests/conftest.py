@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)  # a busy machine breaks no law
+settings.load_profile("house")
 
 PASSWORD = "s3cr3t&word"  # of the role `echat`, on TCP; the socket asks for none
 
