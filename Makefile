@@ -27,7 +27,7 @@ $(VENV)/.lite: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: $(VENV)/.lite
 	@{ [ -e /usr/include/portaudio.h ] && command -v pulseaudio >/dev/null; } || ! command -v apt-get >/dev/null || { echo "installing portaudio19-dev and pulseaudio with apt, for the tests with a sound card"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev portaudio19-dev libasound2-plugins pulseaudio pulseaudio-utils; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,encryption,sqlcipher,dev]'
 	@touch $@
 
 demo: $(VENV)/.lite ## run the main job on two spoken examples

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from echat_memory.keys import Encryption
 from echat_memory.store import SQLMemory, StoredTurn
 
-__all__ = ["SQLMemory", "StoredTurn"]
+__all__ = ["Encryption", "SQLMemory", "StoredTurn"]

@@ -6,16 +6,16 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from echat_memory import sealing
 from echat_memory.extraction import extract
 from echat_memory.facts import Fact, is_passing
 from echat_memory.schema import FactRow
 from echat_sdk.turn import Turn
 
-_HELD = select(FactRow.id, FactRow.value).where(
+_HELD = select(FactRow.id, FactRow.subject, FactRow.value).where(
     FactRow.user_id == bindparam("user"),
     FactRow.valid_to.is_(None),
     FactRow.kind == bindparam("kind"),
-    FactRow.subject == bindparam("subject"),
 )
 _INSERT = insert(FactRow).returning(FactRow.id)
 
@@ -40,10 +40,12 @@ def unlearn(connection: Connection, turn_id: int) -> None:
 def _learn(
     connection: Connection, fact: Fact, *, user_id: int, turn_id: int, now: datetime
 ) -> None:
-    held = connection.execute(
-        _HELD, {"user": user_id, "kind": fact.kind.value, "subject": fact.subject}
-    ).all()
-    same = [row.id for row in held if row.value.casefold() == fact.value.casefold()]
+    of_kind = [  # compared here, for in an encrypted store SQL cannot
+        (row.id, sealing.words(connection, FactRow, row.id, user_id, row._mapping))
+        for row in connection.execute(_HELD, {"user": user_id, "kind": fact.kind.value})
+    ]
+    held = {row_id: words["value"] for row_id, words in of_kind if words["subject"] == fact.subject}
+    same = [row_id for row_id, value in held.items() if value.casefold() == fact.value.casefold()]
     if fact.denied:
         _close(connection, same, now=now, by=None)
         return
@@ -57,8 +59,8 @@ def _learn(
         "value": fact.value,
         "valid_from": now,
     }
-    new_id = connection.execute(_INSERT, columns).scalar_one()
-    _close(connection, [row.id for row in held], now=now, by=new_id)
+    new_id = sealing.insert(connection, _INSERT, FactRow, columns)
+    _close(connection, list(held), now=now, by=new_id)
 
 
 def _close(connection: Connection, ids: list[int], *, now: datetime, by: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, select
 
-from echat_memory import rows
+from echat_memory import rows, sealing
 from echat_memory.facts import Fact, FactKind, also_called, line
 from echat_memory.mood import mood_line
 from echat_memory.schema import CueRow, EmotionRow, FactRow, TurnRow, UserRow
@@ -47,7 +47,7 @@ _CUES = select(
     CueRow.abstained,
 ).where(CueRow.user_id == bindparam("user"), CueRow.turn_id >= bindparam("oldest"))
 _FACTS = (
-    select(FactRow.kind, FactRow.subject, FactRow.value, FactRow.valid_from)
+    select(FactRow.id, FactRow.kind, FactRow.subject, FactRow.value, FactRow.valid_from)
     .where(FactRow.user_id == bindparam("user"), FactRow.valid_to.is_(None))
     .order_by(FactRow.id.desc())
     .limit(_READ_FACTS)
@@ -111,14 +111,16 @@ def _turns(connection: Connection, newest: Sequence[Row[Any]]) -> Iterator[tuple
     for row in connection.execute(_CUES, {"user": newest[0].user_id, "oldest": newest[-1].id}):
         cues[row.turn_id][row.kind] = rows.cue_of(row)
     for row in reversed(newest):
-        yield row, rows.turn_of(row, cues[row.id])
+        words = sealing.words(connection, TurnRow, row.id, row.user_id, row._mapping)
+        yield row, rows.turn_of(row, words, cues[row.id])
 
 
 def _facts(
     connection: Connection, user_id: int, now: datetime, lang: Lang
 ) -> Iterator[tuple[str, Fact]]:
     for row in connection.execute(_FACTS, {"user": user_id}):
-        fact = Fact(FactKind(row.kind), row.subject, row.value)
+        words = sealing.words(connection, FactRow, row.id, user_id, row._mapping)
+        fact = Fact(FactKind(row.kind), words["subject"], words["value"])
         text = line(fact, told=row.valid_from.date(), today=now.date(), lang=lang)
         if text:
             yield text, fact

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from echat_memory import rows
+from echat_memory import rows, sealing
 from echat_memory.learning import learn, unlearn
 from echat_memory.schema import Base, CueRow, EmotionRow, SessionRow, TurnRow, UserRow
 from echat_sdk.errors import StoreError
@@ -107,12 +107,14 @@ def _replace(
     old = connection.execute(_FIND_TURN, {"user": user_id, "turn": row_id}).one_or_none()
     if user_id is None or old is None:
         raise StoreError("this user has no turn with this id, so none was replaced")
-    connection.execute(_REPLACE, {"turn": row_id, **rows.turn_columns(turn)})
+    was = sealing.words(connection, TurnRow, row_id, user_id, old._mapping)
+    columns = sealing.seal(connection, TurnRow, row_id, user_id, rows.turn_columns(turn))
+    connection.execute(_REPLACE, {"turn": row_id, **columns})
     connection.execute(_CONTINUE, {"session": old.session_id, "now": now})
     for forget in _FORGET_CUES:
         connection.execute(forget, {"turn": row_id})
     _insert_cues(connection, turn, user_id=user_id, turn_id=row_id)
-    if old.transcript != rows.storable(turn.transcript):
+    if was["transcript"] != rows.storable(turn.transcript):
         unlearn(connection, row_id)
         learn(connection, turn, user_id=user_id, turn_id=row_id, now=now)
     return row_id
@@ -136,4 +138,4 @@ def _insert_cues(connection: Connection, turn: Turn, *, user_id: int, turn_id: i
 
 def _insert(connection: Connection, table: type[Base], **columns: object) -> int:
     """Write one row and return its id."""
-    return int(connection.execute(_INSERTS[table], columns).scalar_one())
+    return sealing.insert(connection, _INSERTS[table], table, columns)

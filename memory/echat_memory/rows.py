@@ -56,14 +56,14 @@ def cue_columns(cues: Cues) -> Iterator[tuple[type[Base], dict[str, Any]]]:
             yield CueRow, {"kind": kind, **_cue(cue)}
 
 
-def turn_of(row: Row[Any], cues: Mapping[str, Cue]) -> Turn:
-    """The turn that was remembered."""
+def turn_of(row: Row[Any], words: Mapping[str, str], cues: Mapping[str, Cue]) -> Turn:
+    """The turn that was remembered; `words` are those columns of it that may be sealed."""
     return Turn(
-        transcript=row.transcript,
+        transcript=words["transcript"],
         lang="zh" if row.lang == "zh" else "en",
         cues=Cues(**cues),
-        think=row.think,
-        reply=row.reply,
+        think=words["think"],
+        reply=words["reply"],
         reply_emotion=_REPLY_EMOTIONS[row.reply_emotion],
         status=TurnStatus(row.status),
         timings=Timings(**row.timings),

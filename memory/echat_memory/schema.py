@@ -210,6 +210,22 @@ class KeyRow(Base):
     is_current: Mapped[bool]
 
 
+class EncryptionRow(Base):
+    """That the words in this store are encrypted, in at most one row.
+
+    `kek` names the key that new data keys are wrapped with; `proof` opens only with that key and
+    the shares that belong to this store. `mode` is `fields`, or `file` in what is left of a plain
+    file whose rows are in an encrypted one by now.
+    """
+
+    __tablename__ = "encryption"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    mode: Mapped[str] = mapped_column(String(16))
+    kek: Mapped[str] = mapped_column(String(16))
+    proof: Mapped[str] = mapped_column(Text)
+
+
 class PlanRow(Base):
     """Why a turn was answered as it was: the move that was chosen, and what was remembered for it.
 

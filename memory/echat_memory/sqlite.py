@@ -229,6 +229,16 @@ def backup_of(path: Path, revision: str) -> Path:
     return path.with_name(f"{path.name}.before-{revision}.bak")
 
 
+def rewrite(connection: Connection) -> None:
+    """Write the file anew, without what updates left in the gaps between rows."""
+    connection.rollback()
+    cursor = connection.connection.cursor()
+    cursor.execute("VACUUM")
+    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    cursor.close()
+    connection.rollback()
+
+
 def forget_deleted(connection: Connection, path: Path) -> None:
     """Remove what deleted rows leave behind: the write-ahead log and copies from migrations.
 

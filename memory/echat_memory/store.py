@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import pauses, recall, remembering, sqlite
+from echat_memory import encrypting, pauses, recall, remembering, rotation, sqlite
+from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
@@ -19,6 +21,9 @@ from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
+
+if TYPE_CHECKING:
+    from echat_memory.cipher import Cipher
 
 RECENT_TURNS = 6
 
@@ -61,9 +66,14 @@ class SQLMemory:
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a write waits for another process that is writing. Another right
             after it, if that was in vain, waits a fifth of a second.
+        encryption: How what was said is encrypted, and with which key. A plain store is converted
+            when it is first opened with it, and cannot be opened without it from then on.
+
+    Attributes:
+        converted: How many rows were plain when it was opened, and are encrypted now.
 
     Raises:
-        ConfigError: the URL names no SQLite file.
+        ConfigError: the URL names no SQLite file, or a package for encryption is missing.
         MigrationError: the schema is newer than this program.
         StoreError: the file cannot be opened, or is not a store.
     """
@@ -75,24 +85,30 @@ class SQLMemory:
         turns: int = RECENT_TURNS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
+        encryption: Encryption | None = None,
     ) -> None:
         self._path = sqlite.file_of(url)
         self._turns = turns
         self._clock = clock
         self._lock = threading.Lock()
+        self._cipher: Cipher | None = None
+        self.converted = 0
         key_file = self._path.with_name(self._path.name + ".key")
         sqlite.create_file(self._path)
         with sqlite.plain_errors(self._path):
             self._connection = sqlite.connect(self._path, busy_timeout=sqlite.OPENING)
             self._write_lock = sqlite.WriteLock(self._connection, busy_timeout)
             try:
+                self._find_cipher(encryption)
                 with _os_errors(key_file):
                     migrate(self._connection, self._path)
                     if not key_file.exists() and not self.users():
                         create_key(key_file)
                 self._key = read_key(key_file)
+                if encryption is not None:
+                    self._encrypt(encryption)
             except BaseException:
-                self._connection.close()
+                self.close()
                 raise
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
@@ -192,20 +208,83 @@ class SQLMemory:
         with self._open(write=True) as connection:
             user_id = connection.execute(_FIND_USER, {"who": who}).scalar_one_or_none()
             if user_id is not None:
+                if self._cipher is not None:
+                    self._cipher.forget(user_id)  # first: this alone reaches backups
                 for table in PERSONAL:
                     mine = table.__table__.c.user_id == user_id
                     deleted = connection.execute(delete(table).where(mine))
                     counts[table.__tablename__] = deleted.rowcount
                 connection.execute(delete(UserRow).where(UserRow.id == user_id))
                 counts[UserRow.__tablename__] = 1
-        with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
-            sqlite.forget_deleted(self._connection, self._path)
+        self._forget_deleted()
         return counts
+
+    def rotate(self, user: str | None = None) -> int:
+        """Seal a user's words, or everybody's, with new keys, and delete the old ones.
+
+        Killed on the way, every row stays readable; called again, it goes on.
+
+        Returns:
+            How many rows were sealed anew.
+
+        Raises:
+            StoreError: the store is not encrypted, or cannot be written.
+        """
+        cipher = rotation.must_be(self._cipher, str(self._path))
+        if user is None:
+            ids = encrypting.users(self._writing)
+        else:
+            with self._open(write=False) as connection:
+                who = {"who": pseudonym(self._key, user)}
+                ids = list(connection.execute(_FIND_USER, who).scalars())
+        count = sum(rotation.rotate(self._writing, cipher, user_id) for user_id in ids)
+        self._forget_deleted()
+        return count
+
+    def rotate_key(self) -> int:
+        """Wrap all users' keys with a new KEK; see `Encryption.key` for who makes it.
+
+        Returns:
+            How many keys were wrapped anew.
+
+        Raises:
+            StoreError: the store is not encrypted, no newer KEK was given, or it cannot be written.
+        """
+        count = rotation.rotate_kek(self._writing, rotation.must_be(self._cipher, str(self._path)))
+        self._forget_deleted()
+        return count
 
     def close(self) -> None:
         """Release the store. May be called twice."""
         with self._lock:
             self._connection.close()
+            if self._cipher is not None:
+                self._cipher.close()
+
+    def _find_cipher(self, encryption: Encryption | None) -> None:
+        """Have the keys of an encrypted store at hand before anything is written."""
+        with sqlite.transaction(self._connection, write=False):
+            self._cipher = encrypting.find(
+                self._connection, encryption, self._path, str(self._path)
+            )
+        self._connection.execution_options(cipher=self._cipher)
+
+    def _encrypt(self, encryption: Encryption) -> None:
+        """Encrypt what is plain."""
+        if self._cipher is None:
+            self._cipher = encrypting.begin(self._writing, encryption, self._path, str(self._path))
+            self._connection.execution_options(cipher=self._cipher)
+        if self._cipher.accepts_plain:
+            self.converted = encrypting.convert(self._writing, self._cipher)
+            self._forget_deleted()
+            sqlite.rewrite(self._connection)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return self._open(write=True)
+
+    def _forget_deleted(self) -> None:
+        with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
+            sqlite.forget_deleted(self._connection, self._path)
 
     @contextmanager
     def _open(self, *, write: bool) -> Iterator[Connection]:

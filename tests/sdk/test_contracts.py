@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from echat_memory import SQLMemory
+from echat_memory import Encryption, SQLMemory
 from echat_sdk.audio import AudioFrame, frames
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
@@ -29,10 +29,12 @@ from echat_sdk.turn import (
 SAD_WAV = Path(__file__).parents[2] / "examples/audio/sad.wav"
 
 
-@pytest.fixture(params=["ram", "sqlite"])
+@pytest.fixture(params=["ram", "sqlite", "sqlite, words encrypted"])
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
+    url = f"sqlite:///{tmp_path / 'm.db'}"
+    encryption = Encryption() if "encrypted" in request.param else None
     opened: Memory = (
-        RAMMemory() if request.param == "ram" else SQLMemory(f"sqlite:///{tmp_path / 'm.db'}")
+        RAMMemory() if request.param == "ram" else SQLMemory(url, encryption=encryption)
     )
     yield opened
     opened.close()

@@ -42,6 +42,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_user_keys_user_id"), "user_keys", ["user_id"])
     op.create_table(
+        "encryption",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("mode", sa.String(length=16), nullable=False),
+        sa.Column("kek", sa.String(length=16), nullable=False),
+        sa.Column("proof", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_encryption")),
+    )
+    op.create_table(
         "reply_plans",
         sa.Column("turn_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
