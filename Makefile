@@ -26,8 +26,9 @@ $(VENV)/.lite: pyproject.toml constraints.txt | $(BIN)/python
 # PyAudio is built from source; the tests with a sound card bring a virtual one.
 $(VENV)/.dev: $(VENV)/.lite
 	@{ [ -e /usr/include/portaudio.h ] && command -v pulseaudio >/dev/null; } || ! command -v apt-get >/dev/null || { echo "installing portaudio19-dev and pulseaudio with apt, for the tests with a sound card"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev portaudio19-dev libasound2-plugins pulseaudio pulseaudio-utils; }
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || ! command -v apt-get >/dev/null || { echo "installing postgresql with apt, for the tests with a server of their own"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends postgresql; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,encryption,sqlcipher,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,dev]'
 	@touch $@
 
 demo: $(VENV)/.lite ## run the main job on two spoken examples
@@ -49,7 +50,7 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 	$(BIN)/python -m pytest -q
 
 test: check models ## everything, with real weights
-	$(BIN)/python -m pytest -q -m 'real or slow or device' --timeout 600
+	$(BIN)/python -m pytest -q -m 'real or slow or device or postgres' --timeout 600
 
 models: $(VENV)/.dev
 	@$(BIN)/echat models pull echat-lite

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Row, func, insert, inspect, or_, select
 
 from echat_memory import sealing
+from echat_memory.database import Database
 from echat_memory.keys import Encryption, KeyRing
 from echat_memory.schema import Base, EncryptionRow, UserRow
 from echat_memory.shares import Shares
@@ -27,22 +27,26 @@ BATCH = 100
 _MARKER = select(EncryptionRow.mode, EncryptionRow.kek, EncryptionRow.proof)
 
 
-def find(
-    connection: Connection, encryption: Encryption | None, beside: Path, name: str
-) -> Cipher | None:
-    """The cipher of a store, inside a transaction; None where the store is plain. Writes nothing.
+def find(database: Database, encryption: Encryption | None) -> Cipher | None:
+    """The cipher of a store of any schema; None where the store is plain. Writes nothing.
 
     Args:
-        connection: To the store, of any schema.
+        database: The store.
         encryption: Where its keys are; None: somewhere that the caller does not know of.
-        beside: What the files of keys lie beside.
-        name: The store, for messages.
 
     Raises:
         ConfigError: a package is missing.
         StoreError: the store is encrypted, and these are not its keys.
     """
-    marker = _marker(connection)
+    with database.transaction(write=False) as connection:
+        marker = _marker(connection)
+    return _found(marker, database, encryption)
+
+
+def _found(
+    marker: Row[Any] | None, database: Database, encryption: Encryption | None
+) -> Cipher | None:
+    name = database.name
     if marker is None:
         return None
     if marker.mode != "fields":
@@ -52,7 +56,7 @@ def find(
             f"the words in {name} are encrypted, so nothing was read or written; open it with "
             "encrypt = fields, and its key"
         )
-    cipher = _cipher(encryption, beside, name, create=False)
+    cipher = _cipher(encryption, database, create=False)
     try:
         cipher.ring.key(marker.kek)
         cipher.check(marker.proof)
@@ -64,27 +68,29 @@ def find(
     return cipher
 
 
-def begin(transact: Transact, encryption: Encryption, beside: Path, name: str) -> Cipher:
+def begin(database: Database, encryption: Encryption) -> Cipher:
     """Make the keys of a plain store, and mark it as encrypted; its rows are `convert`ed later.
 
     Raises:
         ConfigError: a package is missing.
         StoreError: the keys cannot be made, or are those of a store that was encrypted already.
     """
-    with transact() as connection:
-        if (found := find(connection, encryption, beside, name)) is not None:
+    with database.alone() as connection:
+        if (found := _found(_marker(connection), database, encryption)) is not None:
             return found  # another process was first
-        cipher = _cipher(encryption, beside, name, create=True)
+        cipher = _cipher(encryption, database, create=True)
         try:
             if encryption.accept_plain:
                 cipher.accepts_plain = True
             is_empty = connection.execute(select(UserRow.id).limit(1)).first() is None
             if not is_empty and not cipher.accepts_plain:
                 raise StoreError(
-                    f"{name} is plain, and yet its shares are those of an encrypted store: a copy "
-                    "from before, or somebody's. If you trust it, echat memory encrypt "
-                    "--accept-plain encrypts it."
+                    f"{database.name} is plain, and yet its shares are those of an encrypted "
+                    "store: a copy from before, or somebody's. If you trust it, echat memory "
+                    "encrypt --accept-plain encrypts it."
                 )
+            if is_empty:
+                cipher.accepts_plain = False
             connection.execute(insert(EncryptionRow), {"id": 1, **cipher.prove()})
         except BaseException:
             cipher.close()
@@ -174,14 +180,15 @@ def _marker(connection: Connection) -> Row[Any] | None:
     return cast("Row[Any] | None", connection.execute(_MARKER).one_or_none())
 
 
-def _cipher(encryption: Encryption, beside: Path, name: str, *, create: bool) -> Cipher:
+def _cipher(encryption: Encryption, database: Database, *, create: bool) -> Cipher:
     try:
         from echat_memory.cipher import Cipher
     except ImportError as error:
         raise ConfigError(
             'encrypt: fields needs a package; run pip install "echat-sdk[encryption]"'
         ) from error
-    ring = KeyRing(encryption.key, beside)
+    key = database.key_file
+    ring = KeyRing(encryption.key, key.with_suffix(".kek"))
     ring.load(create=create)
-    path = encryption.shares or beside.with_name(beside.name + ".shares")
-    return Cipher(ring, Shares(path, create=create), name)
+    shares = Shares(encryption.shares or key.with_suffix(".shares"), create=create)
+    return Cipher(ring, shares, database.name)

@@ -41,9 +41,10 @@ class Encryption:
             SQLite file, by SQLCipher.
         key: The key of 32 bytes that all hangs on: a file, or a function that fetches it, such as
             from a KMS; while one key takes another's place it gives both, the new one first. None:
-            from `ECHAT_STORE_KEK`, else from `STORE.kek`, which is made with the store.
-        shares: The file of what each user's key needs beside it; by default `STORE.shares`. It is
-            what erasing destroys: back it up apart from the database, and not for long.
+            from `ECHAT_STORE_KEK`, else from `STORE.kek` beside `STORE.key`, made with the store.
+        shares: The file of what each user's key needs beside it; by default `STORE.shares` beside
+            `STORE.key`. It is what erasing destroys: back it up apart from the database, and not
+            for long. Every machine that opens one database needs the same file.
         accept_plain: Encrypt rows that are plain in a store that is encrypted, such as one put
             back from a copy made before. They are refused else: anybody might have written them.
     """
@@ -59,17 +60,17 @@ class KeyRing:
 
     Args:
         source: As `Encryption.key`.
-        beside: The store; a key file without a path of its own lies beside it.
+        default: The key file where no source is named.
         environ: The environment.
     """
 
     def __init__(
-        self, source: KeySource, beside: Path, *, environ: Mapping[str, str] = os.environ
+        self, source: KeySource, default: Path, *, environ: Mapping[str, str] = os.environ
     ) -> None:
         self._environ = environ
         self._from_environ = source is None and ENVIRON in environ
         if source is None and not self._from_environ:
-            source = beside.with_name(beside.name + ".kek")
+            source = default
         self._source = source
         self._keys: dict[str, bytes] = {}
 

@@ -8,6 +8,7 @@ from echat_memory.schema import PauseRow, UserRow
 from echat_sdk.pause_profile import PauseProfile
 
 _USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who"))
+_LOCK_USER = _USER.with_for_update()
 _READ = select(PauseRow.mean, PauseRow.count).where(PauseRow.user_id == _USER.scalar_subquery())
 _REPLACE = (
     update(PauseRow)
@@ -28,7 +29,7 @@ def read(connection: Connection, who: str) -> PauseProfile:
 
 def write(connection: Connection, who: str, profile: PauseProfile) -> None:
     """Keep the profile of a user who has a row, inside an open transaction."""
-    user_id = connection.execute(_USER, {"who": who}).scalar_one_or_none()
+    user_id = connection.execute(_LOCK_USER, {"who": who}).scalar_one_or_none()
     if user_id is None:
         return
     columns = {"user": user_id, "seconds": profile.mean, "pauses": profile.count}

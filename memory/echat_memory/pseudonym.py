@@ -1,6 +1,6 @@
 """Whose rows these are: the host's user id, as a keyed hash.
 
-The key is a file beside the database. Whoever gets only the database cannot tell whose rows it
+The key is a file, never in the database. Whoever gets only the database cannot tell whose rows it
 holds, nor match them to another store's. Without the key a known user cannot be found again, so
 back both files up.
 """
@@ -12,10 +12,49 @@ import hmac
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sqlalchemy import func, insert, select
+
+from echat_memory.schema import KeyCheckRow, UserRow
 from echat_sdk.errors import StoreError
 
+if TYPE_CHECKING:
+    from echat_memory.database import Database
+
 KEY_BYTES = 32
+
+_KNOWN = select(KeyCheckRow.fingerprint)
+_COUNT = select(func.count()).select_from(UserRow)
+
+
+def key_of(database: Database) -> bytes:
+    """The key of a store; made where there is none, if the store was never used.
+
+    The store knows its key's fingerprint: another store's, or another machine's, is refused before
+    it makes a stranger of everybody.
+
+    Raises:
+        StoreError: the key is missing, damaged or another store's.
+    """
+    path = database.key_file
+    with database.transaction(write=False) as connection:
+        known = connection.execute(_KNOWN).scalar_one_or_none()
+    if known is None:
+        with database.alone() as connection:
+            known = connection.execute(_KNOWN).scalar_one_or_none()
+            if known is None:
+                if not path.exists() and not connection.execute(_COUNT).scalar_one():
+                    create_key(path)
+                known = fingerprint(read_key(path))
+                connection.execute(insert(KeyCheckRow).values(id=1, fingerprint=known))
+    key = read_key(path)
+    if fingerprint(key) != known:
+        raise StoreError(
+            f"{path} is the key of another store than {database.name}. Put the right one there, "
+            "from a backup or from another machine with this store."
+        )
+    return key
 
 
 def pseudonym(key: bytes, user: str) -> str:
@@ -23,11 +62,28 @@ def pseudonym(key: bytes, user: str) -> str:
     return hmac.new(key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
+def fingerprint(key: bytes) -> str:
+    """What tells this key from others and gives nothing of it away: 16 hex digits."""
+    # No user id has these bytes: 0xff is in no UTF-8.
+    return hmac.new(key, b"\xffwhich key", hashlib.sha256).hexdigest()[:16]
+
+
 def create_key(path: Path) -> None:
     """Write a new key, readable by its owner only; a key that is there is left alone.
 
     The file appears whole or not at all, and only one of two processes makes it.
+
+    Raises:
+        StoreError: it cannot be written.
     """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create_key(path)
+    except OSError as error:
+        raise StoreError(f"cannot write the store's key {path}: {error.strerror}") from error
+
+
+def _create_key(path: Path) -> None:
     fresh = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
@@ -62,8 +118,8 @@ def read_key(path: Path) -> bytes:
         key = path.read_bytes()
     except FileNotFoundError as error:
         raise StoreError(
-            f"{path} is missing: it is the key to the user ids in the store beside it. "
-            "Put it back from a backup, or move the store away to start a new one."
+            f"{path} is missing: it is the key to the user ids in the store. Put it back from a "
+            "backup or from another machine with this store, or start a new store."
         ) from error
     except OSError as error:
         raise StoreError(f"cannot read the store's key {path}: {error.strerror}") from error

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 SESSION_GAP = timedelta(minutes=30)
 """A longer silence than this begins a new session."""
 
-_TURN_ID = re.compile("[1-9][0-9]{0,17}")
+_TURN_ID = re.compile("[1-9][0-9]{0,8}")  # what fits every database's integers
 
+# The first statement of all that is written for somebody: with the row in `users` it holds a lock,
+# so that where several may write at once (PostgreSQL) one user's writes still come one by one.
 _SEEN = (
     update(UserRow)
     .where(UserRow.pseudonym == bindparam("who"))

@@ -67,6 +67,15 @@ class UserRow(Base):
     last_seen_at: Mapped[datetime]
 
 
+class KeyCheckRow(Base):
+    """Which key the pseudonyms were made with: one row, `pseudonym.fingerprint` of it."""
+
+    __tablename__ = "key_check"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    fingerprint: Mapped[str] = mapped_column(String(16))
+
+
 class SessionRow(Base):
     """One sitting: turns with no long gap between them."""
 

@@ -42,6 +42,13 @@ def cipher_of(connection: Connection) -> Cipher | None:
     return cast("Cipher | None", connection.get_execution_options().get("cipher"))
 
 
+def use(connection: Connection, cipher: Cipher | None) -> None:
+    """Seal and open what goes over a connection from here on."""
+    # Asked each time, for a lost connection is made anew.
+    if connection.get_execution_options().get("cipher", "none yet") is not cipher:
+        connection.execution_options(cipher=cipher)
+
+
 def insert(
     connection: Connection,
     statement: ReturningInsert[int],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 import time
@@ -13,9 +12,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from echat_memory.database import OPENING, Patience
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
 
@@ -28,32 +28,15 @@ PRAGMAS = (
 )
 
 
-OPENING: Seconds = 5.0
-"""How long an older store waits for another process that migrates it; a copy of all comes first."""
-
-AGAIN: Seconds = 0.2
-"""How long is waited for the write lock once it has been waited for in vain."""
-
-
-def file_of(url: str | Path) -> Path:
-    """The database file that a URL (`sqlite:////srv/echat.db`) or a path names.
+def file_of(url: URL) -> Path:
+    """The database file that a URL (`sqlite:////srv/echat.db`) names.
 
     Raises:
-        ConfigError: not a SQLite file.
+        ConfigError: it names none.
     """
-    if isinstance(url, Path):
-        return url
-    try:
-        parsed = make_url(url)
-    except exc.ArgumentError as error:
-        raise ConfigError(
-            "store: got something else than a URL; expected sqlite:///PATH"
-        ) from error
-    if parsed.get_backend_name() != "sqlite":
-        raise ConfigError(f"store: got a {parsed.drivername} URL; expected sqlite:///PATH")
-    if parsed.database in (None, "", ":memory:"):
+    if url.database in (None, "", ":memory:"):
         raise ConfigError("store: got a SQLite URL without a file; expected sqlite:///PATH")
-    path = Path(str(parsed.database)).expanduser()
+    path = Path(str(url.database)).expanduser()
     if not path.name:
         raise ConfigError("store: got a SQLite URL of a folder; expected sqlite:///PATH")
     return path
@@ -108,12 +91,6 @@ def _read_json(text: str) -> object:
     return _json.raw_decode(text)[0]
 
 
-def write_ahead(connection: Connection) -> None:
-    """Switch the file to WAL, where readers and the writer do not wait for each other."""
-    with connection.begin():
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-
-
 @contextmanager
 def transaction(connection: Connection, *, write: bool) -> Iterator[None]:
     """All statements inside see one state, and are kept together or not at all.
@@ -128,48 +105,101 @@ def transaction(connection: Connection, *, write: bool) -> Iterator[None]:
         yield
 
 
-class WriteLock:
-    """The lock of the file's one writer, and how long it is waited for.
-
-    Who has waited in vain waits no more than a moment until some time has passed: a few writes
-    behind each other must not take a few times as long, for a conversation ends behind them.
+class SQLite:
+    """`Database` in a file, which is made where it is missing.
 
     Args:
-        connection: To the file.
+        path: The file.
         timeout: How long another process that writes is waited for.
+        key_file: The key to the user ids; by default `FILE.key` beside it.
         clock: Seconds, rising.
     """
 
     def __init__(
         self,
-        connection: Connection,
-        timeout: Seconds,
+        path: Path,
         *,
+        timeout: Seconds,
+        key_file: Path | None = None,
         clock: Callable[[], Seconds] = time.monotonic,
     ) -> None:
-        self._connection = connection
-        self._timeout = timeout
-        self._clock = clock
-        self._waits: Seconds | None = None  # as the connection was told last
-        self._hurries_until = -math.inf
+        self.path = path
+        self._key_file = key_file or path.with_name(path.name + ".key")
+        self._patience = Patience(timeout, clock=clock)
+        create_file(path)
+        with plain_errors(path):
+            self._connection = connect(path, busy_timeout=OPENING)
+        self._waits: Seconds = OPENING  # as the connection was told last
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def connection(self) -> Connection:
+        """To the file."""
+        return self._connection
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """A `transaction` that writes.
+    def transaction(self, *, write: bool) -> Iterator[Connection]:
+        """See `Database.transaction`. Reading waits for nobody."""
+        with plain_errors(self.path):
+            if not write:
+                with transaction(self._connection, write=False):
+                    yield self._connection
+                return
+            self._wait_for(self._patience.seconds)
+            try:
+                with transaction(self._connection, write=True):
+                    self._patience.rewarded()
+                    yield self._connection
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                    self._patience.in_vain()
+                raise
 
-        Raises:
-            sqlite3.OperationalError: the lock did not become free in time; nothing was written.
-        """
-        hurries = self._clock() < self._hurries_until
-        self._wait_for(min(AGAIN, self._timeout) if hurries else self._timeout)
-        try:
+    @property
+    def key_file(self) -> Path:
+        """Beside the file."""
+        return self._key_file
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """See `Database.alone`: whoever writes is. From then on no reader waits for a writer."""
+        with plain_errors(self.path):
+            self._wait_for(OPENING)
+            with self._connection.begin():
+                self._connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             with transaction(self._connection, write=True):
-                self._hurries_until = -math.inf
-                yield
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                self._hurries_until = self._clock() + self._timeout
-            raise
+                yield self._connection
+
+    def back_up(self, connection: Connection, revision: str) -> None:
+        """Copy the file beside itself."""
+        copy(self.path, backup_of(self.path, revision))
+
+    def migrated(self, connection: Connection) -> None:
+        """Nothing to see to."""
+
+    def in_words(self, error: exc.DBAPIError) -> str:
+        """See `Database.in_words`."""
+        return in_words(self.path, error)
+
+    def forget_deleted(self, *, changed: bool = False) -> None:
+        """Empty the write-ahead log, and remove the copies from migrations."""
+        with plain_errors(self.path):
+            if changed:
+                # Rows move as others grow or go; `secure_delete` leaves what they were in gaps.
+                self._wait_for(OPENING)
+                cursor = self._connection.connection.cursor()
+                cursor.execute("VACUUM")
+                cursor.close()
+                self._connection.rollback()
+            forget_deleted(self._connection, self.path)
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._connection.close()
 
     def _wait_for(self, seconds: Seconds) -> None:
         if seconds != self._waits:
@@ -184,12 +214,14 @@ def plain_errors(path: Path) -> Iterator[None]:
     """Say in words what SQLite says in codes.
 
     Raises:
-        StoreError: any database error inside.
+        StoreError: any error of the database or of the files beside it.
     """
     try:
         yield
     except (exc.DBAPIError, sqlite3.Error) as error:
         raise StoreError(in_words(path, error)) from error
+    except OSError as error:
+        raise StoreError(f"cannot write beside the store {path}: {error.strerror}") from error
 
 
 def in_words(path: Path, error: exc.DBAPIError | sqlite3.Error) -> str:
@@ -227,16 +259,6 @@ def copy(path: Path, to: Path) -> None:
 def backup_of(path: Path, revision: str) -> Path:
     """Where the copy goes that is made before a store leaves a revision."""
     return path.with_name(f"{path.name}.before-{revision}.bak")
-
-
-def rewrite(connection: Connection) -> None:
-    """Write the file anew, without what updates left in the gaps between rows."""
-    connection.rollback()
-    cursor = connection.connection.cursor()
-    cursor.execute("VACUUM")
-    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    cursor.close()
-    connection.rollback()
 
 
 def forget_deleted(connection: Connection, path: Path) -> None:

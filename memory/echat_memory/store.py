@@ -8,14 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import encrypting, pauses, recall, remembering, rotation, sqlite
+from echat_memory import encrypting, pauses, recall, remembering, rotation, sealing
+from echat_memory.database import Collided, open_database
 from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
-from echat_memory.pseudonym import create_key, pseudonym, read_key
+from echat_memory.pseudonym import key_of, pseudonym
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
@@ -31,8 +32,10 @@ BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
 within as many."""
 
-_FIND_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who"))
+_LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 _COUNT_USERS = select(func.count()).select_from(UserRow)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +56,21 @@ class StoredTurn:
 
 
 class SQLMemory:
-    """`echat_sdk.protocols.Memory` in a SQLite file.
+    """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
     may share one store. A turn that `remember` has returned survives a power cut.
 
     Args:
-        url: The file, as `sqlite:////srv/echat.db` or a path. It is made where it is missing, and
-            an older schema is migrated, after a copy. Beside it lies `FILE.key`, the key to the
-            user ids: back both up.
+        url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
+            What is missing in it is made, and an older schema is migrated, after a copy.
         turns: How many of the last turns `recall` gives.
         clock: Gives the present moment, with its zone.
-        busy_timeout: How long a write waits for another process that is writing. Another right
+        busy_timeout: How long a call waits for other processes, or for a server. Another right
             after it, if that was in vain, waits a fifth of a second.
+        key_file: The key to the user ids, by default `FILE.key` beside a SQLite file, and
+            `DATABASE.key` in the home folder for PostgreSQL. It is made with the store. Back both
+            up; every machine that opens one database needs the same.
         encryption: How what was said is encrypted, and with which key. A plain store is converted
             when it is first opened with it, and cannot be opened without it from then on.
 
@@ -73,9 +78,9 @@ class SQLMemory:
         converted: How many rows were plain when it was opened, and are encrypted now.
 
     Raises:
-        ConfigError: the URL names no SQLite file, or a package for encryption is missing.
+        ConfigError: the URL names no such store, or a package is not installed.
         MigrationError: the schema is newer than this program.
-        StoreError: the file cannot be opened, or is not a store.
+        StoreError: the store cannot be opened, or is not one.
     """
 
     def __init__(
@@ -85,31 +90,25 @@ class SQLMemory:
         turns: int = RECENT_TURNS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
+        key_file: Path | None = None,
         encryption: Encryption | None = None,
     ) -> None:
-        self._path = sqlite.file_of(url)
         self._turns = turns
         self._clock = clock
         self._lock = threading.Lock()
+        self._is_closed = False
         self._cipher: Cipher | None = None
         self.converted = 0
-        key_file = self._path.with_name(self._path.name + ".key")
-        sqlite.create_file(self._path)
-        with sqlite.plain_errors(self._path):
-            self._connection = sqlite.connect(self._path, busy_timeout=sqlite.OPENING)
-            self._write_lock = sqlite.WriteLock(self._connection, busy_timeout)
-            try:
-                self._find_cipher(encryption)
-                with _os_errors(key_file):
-                    migrate(self._connection, self._path)
-                    if not key_file.exists() and not self.users():
-                        create_key(key_file)
-                self._key = read_key(key_file)
-                if encryption is not None:
-                    self._encrypt(encryption)
-            except BaseException:
-                self.close()
-                raise
+        self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
+        try:
+            self._cipher = encrypting.find(self._database, encryption)
+            migrate(self._database)
+            self._key = key_of(self._database)
+            if encryption is not None:
+                self._encrypt(encryption)
+        except BaseException:
+            self.close()
+            raise
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
         """What a reply to this user should know: last turns, mood, facts; see `Memory.recall`.
@@ -131,8 +130,11 @@ class SQLMemory:
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        with self._open(write=True) as connection:
-            return str(remembering.remember(connection, who, turn, turn_id=turn_id, now=now))
+        return self._write(
+            lambda connection: str(
+                remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
+            )
+        )
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -151,8 +153,7 @@ class SQLMemory:
             StoreError: the store cannot be written; what was kept before stays.
         """
         who = pseudonym(self._key, user)
-        with self._open(write=True) as connection:
-            pauses.write(connection, who, profile)
+        self._write(lambda connection: pauses.write(connection, who, profile))
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -192,31 +193,19 @@ class SQLMemory:
         """Delete all that is kept of a user, down to the bytes; may be repeated.
 
         Copies made before migrations are deleted too, since they hold the user. Backups that
-        others made are out of reach.
+        others made are out of reach, and so is a part of what a PostgreSQL server keeps: README.md
+        says which.
 
         Returns:
             The rows deleted from each table; all zero for a user who is not there.
 
         Raises:
-            StoreError: nothing was deleted, or the rows were but another process keeps the log
-                from being emptied; says which.
+            StoreError: nothing was deleted, or the rows were but something keeps what they leave
+                behind from being removed; says which.
         """
         who = pseudonym(self._key, user)
-        counts = dict.fromkeys(
-            [*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0
-        )
-        with self._open(write=True) as connection:
-            user_id = connection.execute(_FIND_USER, {"who": who}).scalar_one_or_none()
-            if user_id is not None:
-                if self._cipher is not None:
-                    self._cipher.forget(user_id)  # first: this alone reaches backups
-                for table in PERSONAL:
-                    mine = table.__table__.c.user_id == user_id
-                    deleted = connection.execute(delete(table).where(mine))
-                    counts[table.__tablename__] = deleted.rowcount
-                connection.execute(delete(UserRow).where(UserRow.id == user_id))
-                counts[UserRow.__tablename__] = 1
-        self._forget_deleted()
+        counts = self._write(lambda connection: _erase(connection, who, self._cipher))
+        self._forget_deleted(changed=True)
         return counts
 
     def rotate(self, user: str | None = None) -> int:
@@ -230,13 +219,13 @@ class SQLMemory:
         Raises:
             StoreError: the store is not encrypted, or cannot be written.
         """
-        cipher = rotation.must_be(self._cipher, str(self._path))
+        cipher = rotation.must_be(self._cipher, self._database.name)
         if user is None:
             ids = encrypting.users(self._writing)
         else:
-            with self._open(write=False) as connection:
+            with self._open(write=True) as connection:
                 who = {"who": pseudonym(self._key, user)}
-                ids = list(connection.execute(_FIND_USER, who).scalars())
+                ids = list(connection.execute(_LOCK_USER, who).scalars())
         count = sum(rotation.rotate(self._writing, cipher, user_id) for user_id in ids)
         self._forget_deleted()
         return count
@@ -250,58 +239,64 @@ class SQLMemory:
         Raises:
             StoreError: the store is not encrypted, no newer KEK was given, or it cannot be written.
         """
-        count = rotation.rotate_kek(self._writing, rotation.must_be(self._cipher, str(self._path)))
+        count = rotation.rotate_kek(
+            self._writing, rotation.must_be(self._cipher, self._database.name)
+        )
         self._forget_deleted()
         return count
 
     def close(self) -> None:
         """Release the store. May be called twice."""
         with self._lock:
-            self._connection.close()
+            self._is_closed = True
+            self._database.close()
             if self._cipher is not None:
                 self._cipher.close()
-
-    def _find_cipher(self, encryption: Encryption | None) -> None:
-        """Have the keys of an encrypted store at hand before anything is written."""
-        with sqlite.transaction(self._connection, write=False):
-            self._cipher = encrypting.find(
-                self._connection, encryption, self._path, str(self._path)
-            )
-        self._connection.execution_options(cipher=self._cipher)
 
     def _encrypt(self, encryption: Encryption) -> None:
         """Encrypt what is plain."""
         if self._cipher is None:
-            self._cipher = encrypting.begin(self._writing, encryption, self._path, str(self._path))
-            self._connection.execution_options(cipher=self._cipher)
+            self._cipher = encrypting.begin(self._database, encryption)
         if self._cipher.accepts_plain:
             self.converted = encrypting.convert(self._writing, self._cipher)
-            self._forget_deleted()
-            sqlite.rewrite(self._connection)
+            self._forget_deleted(changed=True)
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return self._open(write=True)
 
-    def _forget_deleted(self) -> None:
-        with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
-            sqlite.forget_deleted(self._connection, self._path)
+    def _forget_deleted(self, *, changed: bool = False) -> None:
+        with self._lock:
+            self._database.forget_deleted(changed=changed)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction that writes; once more where another process was in it."""
+        try:
+            with self._open(write=True) as connection:
+                return work(connection)
+        except Collided:
+            with self._open(write=True) as connection:
+                return work(connection)
 
     @contextmanager
     def _open(self, *, write: bool) -> Iterator[Connection]:
-        with self._lock, sqlite.plain_errors(self._path):
-            if self._connection.closed:
-                raise StoreError(f"the store {self._path} is closed; open it again")
-            with (
-                self._write_lock.transaction()
-                if write
-                else sqlite.transaction(self._connection, write=False)
-            ):
-                yield self._connection
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"the store {self._database.name} is closed; open it again")
+            with self._database.transaction(write=write) as connection:
+                sealing.use(connection, self._cipher)
+                yield connection
 
 
-@contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot write beside the store, {path}: {error.strerror}") from error
+def _erase(connection: Connection, who: str, cipher: Cipher | None) -> dict[str, int]:
+    """Delete the rows of a user; returns how many from each table."""
+    counts = dict.fromkeys([*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0)
+    user_id = connection.execute(_LOCK_USER, {"who": who}).scalar_one_or_none()
+    if user_id is not None:
+        if cipher is not None:
+            cipher.forget(user_id)  # first, for this alone reaches backups
+        for table in PERSONAL:
+            mine = table.__table__.c.user_id == user_id
+            counts[table.__tablename__] = connection.execute(delete(table).where(mine)).rowcount
+        connection.execute(delete(UserRow).where(UserRow.id == user_id))
+        counts[UserRow.__tablename__] = 1
+    return counts

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from echat_memory import SQLMemory
 
@@ -27,6 +31,12 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> str:
+    """Which database a test runs on: by default on each."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store at the newest schema; making one takes a hundred times as long as copying it."""
@@ -36,7 +46,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, empty_store: Path) -> Path:
+def store(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path, empty_store: Path
+) -> Path | str:
+    """An empty store: a file of SQLite, or the URL of a database of PostgreSQL."""
+    if database == "postgresql":
+        return str(request.getfixturevalue("postgres_store"))
     path = tmp_path / "echat.db"
     for suffix in ("", ".key"):
         source = empty_store.with_name(empty_store.name + suffix)
@@ -45,7 +60,49 @@ def store(tmp_path: Path, empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def memory(store: Path, clock: Callable[[], datetime]) -> Iterator[SQLMemory]:
+def new_store(
+    database: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path | str]:
+    """A store that is not made yet: a file that is not there, or the URL of an empty database."""
+    if database == "sqlite":
+        yield tmp_path / "new" / "echat.db"
+        return
+    monkeypatch.setenv("ECHAT_HOME", str(tmp_path / "home"))
+    postgres = request.getfixturevalue("postgres")
+    postgres.create("new_store")
+    yield postgres.url("new_store")
+    postgres.drop("new_store")
+
+
+@pytest.fixture
+def key(store: Path | str, tmp_path: Path) -> Path:
+    """The key to the user ids of `store`."""
+    if isinstance(store, Path):
+        return store.with_name(store.name + ".key")
+    return tmp_path / "home" / f"{make_url(store).database}.key"
+
+
+@pytest.fixture
+def memory(store: Path | str, clock: Callable[[], datetime]) -> Iterator[SQLMemory]:
     memory = SQLMemory(store, clock=clock)
     yield memory
     memory.close()
+
+
+@pytest.fixture
+def sql(database: str, request: pytest.FixtureRequest) -> Callable[..., list[tuple[Any, ...]]]:
+    """Runs a statement in a store, past our own code; gives the rows that come back."""
+
+    def run(store: Path | str, statement: str) -> list[tuple[Any, ...]]:
+        if isinstance(store, Path):
+            with closing(sqlite3.connect(store)) as raw, raw:
+                return raw.execute(statement).fetchall()
+        postgres = request.getfixturevalue("postgres")
+        with postgres.connect(make_url(store).database) as raw:
+            cursor = raw.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    return run

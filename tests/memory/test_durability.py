@@ -7,10 +7,11 @@ import multiprocessing
 import os
 import random
 import signal
-import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,12 @@ from echat_memory import SQLMemory
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.turn import Turn
 
+Sql = Callable[[Path | str, str], list[tuple[Any, ...]]]
+
 CUES = Cues(Cue("sad", 0.5, {"sad": 0.5}), Cue("male", 0.5))
 
 
-def _write_forever(store: Path, name: int, promises: int) -> None:
+def _write_forever(store: Path | str, name: int, promises: int) -> None:
     """Remember one turn after another, and write each id to the pipe as soon as it is promised."""
     memory = SQLMemory(store)
     for i in itertools.count(1):
@@ -30,7 +33,7 @@ def _write_forever(store: Path, name: int, promises: int) -> None:
         os.write(promises, f"{turn_id} {name} {i}\n".encode())
 
 
-def _kill_writers(store: Path, kills: int) -> list[str]:
+def _kill_writers(store: Path | str, kills: int) -> list[str]:
     """Kill as many writers at random moments; returns what they had promised to keep."""
     generator = random.Random(7)
     promised: list[str] = []
@@ -56,7 +59,7 @@ def _kill_writers(store: Path, kills: int) -> list[str]:
 @pytest.mark.parametrize(
     "kills", [25, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
-def test_a_promised_turn_survives_kill_9(store: Path, kills: int) -> None:
+def test_a_promised_turn_survives_kill_9(store: Path | str, kills: int, sql: Sql) -> None:
     promised = _kill_writers(store, kills)
     assert len({line.split()[1] for line in promised}) == kills
     with closing(SQLMemory(store)) as memory:
@@ -69,19 +72,19 @@ def test_a_promised_turn_survives_kill_9(store: Path, kills: int) -> None:
     assert all(stored.turn.cues.gender.is_known for stored in kept)  # none half
     # At most the one turn that each writer was at when it died was kept without a promise.
     assert len(kept) - len(promised) <= kills
-    with closing(sqlite3.connect(store)) as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+    if isinstance(store, Path):
+        assert sql(store, "PRAGMA integrity_check") == [("ok",)]
+        assert sql(store, "PRAGMA foreign_key_check") == []
 
 
-def _write_thirty(store: Path, name: str) -> None:
+def _write_thirty(store: Path | str, name: str) -> None:
     with closing(SQLMemory(store)) as memory:
         for i in range(30):
             memory.remember("ada", Turn(f"{name} {i}. I live in Leeds."))
             memory.recall("ada")
 
 
-def test_two_processes_write_one_store_at_once(store: Path) -> None:
+def test_two_processes_write_one_store_at_once(store: Path | str, sql: Sql) -> None:
     context = multiprocessing.get_context("fork")
     twins = [context.Process(target=_write_thirty, args=(store, name)) for name in ("a", "b")]
     for twin in twins:
@@ -93,14 +96,18 @@ def test_two_processes_write_one_store_at_once(store: Path) -> None:
         kept = [s.turn.transcript.split(".")[0] for s in memory.show("ada", limit=1000)]
         assert memory.recall("ada").facts == ("they live in Leeds",)
         assert memory.users() == 1
+    (places,) = sql(store, "SELECT count(*), count(DISTINCT seq), min(seq), max(seq) FROM turns")
+    assert places == (60, 60, 1, 60)
     for name in ("a", "b"):
         assert [said for said in kept if said[0] == name] == [f"{name} {i}" for i in range(30)]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_store_survives_power_cuts_by_waiting_for_the_disk(memory: SQLMemory) -> None:
     wanted = {"synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "journal_mode": "wal"}
     found = {
-        name: memory._connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted
+        name: memory._database.connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in wanted
     }
-    memory._connection.rollback()
+    memory._database.connection.rollback()
     assert found == wanted

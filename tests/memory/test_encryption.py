@@ -39,6 +39,12 @@ def turn(i: int = 0) -> Turn:
 
 
 @pytest.fixture
+def database() -> str:
+    """Files are looked into here; what holds on PostgreSQL too is in `test_sealed_stores.py`."""
+    return "sqlite"
+
+
+@pytest.fixture
 def secret(store: Path) -> Iterator[SQLMemory]:
     with closing(SQLMemory(store, encryption=FIELDS)) as memory:
         yield memory

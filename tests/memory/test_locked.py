@@ -40,6 +40,7 @@ def other(store: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("state", STATES)
 async def test_a_conversation_ends_while_its_store_is_locked_for_ever(
     store: Path, other: sqlite3.Connection, state: str

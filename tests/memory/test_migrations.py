@@ -3,12 +3,13 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -16,6 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from echat_memory import SQLMemory, remembering, sqlite
+from echat_memory.database import open_database
 from echat_memory.migrations import SCRIPTS, migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import HEAD, Base
@@ -37,19 +39,21 @@ def upgrade() -> None:
 """
 
 
+Sql = Callable[[Path | str, str], list[tuple[Any, ...]]]
+Read = Callable[[Path | str], str]
+Copied = Callable[[Path | str, str], list[tuple[Any, ...]]]
+
+
 @pytest.fixture
-def first(tmp_path: Path) -> Path:
+def first(new_store: Path | str) -> Path | str:
     """A store of the first schema, with a turn of ada's."""
-    path = tmp_path / "first" / "echat.db"
-    key = path.with_name("echat.db.key")
-    sqlite.create_file(path)
-    create_key(key)
-    _migrate(path, SCRIPTS, FIRST)
-    with closing(sqlite.connect(path, busy_timeout=5)) as connection:
-        now, who = datetime(2026, 3, 2, tzinfo=UTC), pseudonym(read_key(key), "ada")
-        with sqlite.transaction(connection, write=True):
+    with closing(open_database(new_store, timeout=5)) as database:
+        migrate(database, scripts=SCRIPTS, head=FIRST)
+        create_key(database.key_file)
+        now, who = datetime(2026, 3, 2, tzinfo=UTC), pseudonym(read_key(database.key_file), "ada")
+        with database.transaction(write=True) as connection:
             remembering.remember(connection, who, Turn("hello"), turn_id=None, now=now)
-    return path
+    return new_store
 
 
 @pytest.fixture
@@ -61,52 +65,80 @@ def newer(tmp_path: Path) -> Path:
     return scripts
 
 
-def _migrate(path: Path, scripts: Path, head: str = AFTER) -> None:
-    with closing(sqlite.connect(path, busy_timeout=5)) as connection:
-        migrate(connection, path, scripts=scripts, head=head)
+@pytest.fixture
+def copied(sql: Sql) -> Copied:
+    """Transcripts in the copy of a store that was made before it left a schema; [] without one."""
+
+    def read(store: Path | str, revision: str) -> list[tuple[Any, ...]]:
+        if isinstance(store, Path):
+            copy = sqlite.backup_of(store, revision)
+            return sql(copy, "SELECT transcript FROM turns") if copy.exists() else []
+        schema = f"public_echat_before_{revision}"
+        if not sql(store, f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"):
+            return []
+        assert sql(store, f"SELECT * FROM {schema}.alembic_version") == [(revision,)]
+        return sql(store, f"SELECT transcript FROM {schema}.turns")
+
+    return read
 
 
-def _revision(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as raw:
-        return str(raw.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+@pytest.fixture
+def revision(sql: Sql) -> Read:
+    def read(store: Path | str) -> str:
+        return str(sql(store, "SELECT version_num FROM alembic_version")[0][0])
+
+    return read
 
 
-def test_the_migrations_lead_to_the_schema_that_the_program_knows(memory: SQLMemory) -> None:
+def _migrate(store: Path | str, scripts: Path, head: str = AFTER) -> None:
+    with closing(open_database(store, timeout=5)) as database:
+        migrate(database, scripts=scripts, head=head)
+
+
+def test_the_migrations_lead_to_the_schema_that_the_program_knows(new_store: Path | str) -> None:
     assert ScriptDirectory(str(SCRIPTS)).get_current_head() == HEAD
-    context = MigrationContext.configure(memory._connection)
-    assert compare_metadata(context, Base.metadata) == []
-    memory._connection.rollback()
+    with closing(SQLMemory(new_store)) as memory:
+        connection = memory._database.connection
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Base.metadata) == []
+        connection.rollback()
 
 
-def test_an_older_store_is_copied_and_then_migrated(store: Path, newer: Path) -> None:
+def test_an_older_store_is_copied_and_then_migrated(
+    store: Path | str, newer: Path, sql: Sql, revision: Read, copied: Copied
+) -> None:
     with closing(SQLMemory(store)) as memory:
         memory.remember("ada", Turn("hello"))
     _migrate(store, newer)
-    assert _revision(store) == AFTER
-    backup = store.with_name(f"echat.db.before-{HEAD}.bak")
-    assert _revision(backup) == HEAD
-    assert backup.stat().st_mode & 0o777 == 0o600
-    for path in (store, backup):
-        with closing(sqlite3.connect(path)) as raw:
-            assert raw.execute("SELECT transcript FROM turns").fetchall() == [("hello",)]
+    assert revision(store) == AFTER
+    assert sql(store, "SELECT transcript FROM turns") == [("hello",)]
+    assert copied(store, HEAD) == [("hello",)]
+    if isinstance(store, Path):
+        backup = store.with_name(f"echat.db.before-{HEAD}.bak")
+        assert revision(backup) == HEAD
+        assert backup.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_newer_store_is_refused_and_left_alone(store: Path, newer: Path) -> None:
+def test_a_newer_store_is_refused_and_left_alone(
+    store: Path | str, newer: Path, sql: Sql, revision: Read
+) -> None:
     _migrate(store, newer)
-    before = store.read_bytes()
+    before = store.read_bytes() if isinstance(store, Path) else b""
     with pytest.raises(
         MigrationError, match=f"schema {AFTER}, this program knows up to {HEAD}"
     ) as told:
         SQLMemory(store)
     assert "Update echat-sdk" in str(told.value)
-    assert store.read_bytes() == before
+    assert revision(store) == AFTER
+    if isinstance(store, Path):
+        assert store.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     "fault", ['op.execute("no such statement")', 'raise sa.exc.SAWarning("x")']
 )
 def test_a_migration_that_fails_leaves_the_store_as_it_was(
-    store: Path, newer: Path, fault: str
+    store: Path | str, newer: Path, fault: str, revision: Read, copied: Copied
 ) -> None:
     (newer / "versions" / "next.py").write_text(NEXT.format(fault=fault))
     with closing(SQLMemory(store)) as memory:
@@ -117,31 +149,35 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     else:  # what is not foreseen is not dressed up, but the store is whole all the same
         with pytest.raises(Warning):
             _migrate(store, newer)
-    assert _revision(store) == HEAD
+    assert revision(store) == HEAD
+    if isinstance(store, str):  # the copy is of the same transaction
+        assert copied(store, HEAD) == []
     with closing(SQLMemory(store)) as memory:
         assert len(memory.show("ada")) == 1
 
 
-def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(first: Path) -> None:
+def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(
+    first: Path | str, revision: Read, copied: Copied
+) -> None:
     with closing(SQLMemory(first)) as memory:
         assert [stored.turn.transcript for stored in memory.show("ada")] == ["hello"]
         assert memory.pauses("ada") == PauseProfile()
         memory.keep_pauses("ada", PauseProfile(mean=0.8, count=3))
         assert memory.pauses("ada") == PauseProfile(mean=0.8, count=3)
-    assert _revision(first) == HEAD
-    assert _revision(sqlite.backup_of(first, FIRST)) == FIRST
+    assert revision(first) == HEAD
+    assert copied(first, FIRST) == [("hello",)]
 
 
-def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path) -> None:
+def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path | str, copied: Copied) -> None:
     with closing(SQLMemory(first)) as memory:
-        assert sqlite.backup_of(first, FIRST).exists()
+        assert copied(first, FIRST)
         memory.erase("ada")
-    assert not sqlite.backup_of(first, FIRST).exists()
+    assert copied(first, FIRST) == []
 
 
 @pytest.mark.parametrize("dies", ["before", "after"])
 def test_a_process_that_is_killed_while_it_migrates_leaves_the_store_as_it_was(
-    first: Path, newer: Path, dies: str
+    first: Path | str, newer: Path, dies: str, sql: Sql, revision: Read
 ) -> None:
     """In the last of two migrations, so that the first has been run but not kept."""
     fault = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -153,36 +189,41 @@ def test_a_process_that_is_killed_while_it_migrates_leaves_the_store_as_it_was(
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
-    assert _revision(first) == FIRST
-    with closing(sqlite3.connect(first)) as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert revision(first) == FIRST
+    if isinstance(first, Path):
+        assert sql(first, "PRAGMA integrity_check") == [("ok",)]
     with closing(SQLMemory(first)) as memory:
         assert len(memory.show("ada")) == 1
-    assert _revision(first) == HEAD
+    assert revision(first) == HEAD
 
 
-def _open_and_remember(path: Path, user: str) -> None:
-    with closing(SQLMemory(path)) as memory:
+def _open_and_remember(store: Path | str, user: str) -> None:
+    with closing(SQLMemory(store)) as memory:
         memory.remember(user, Turn("hello"))
 
 
-def test_processes_that_open_a_new_store_at_once_share_it(tmp_path: Path) -> None:
-    path = tmp_path / "echat.db"
+def test_processes_that_open_a_new_store_at_once_share_it(new_store: Path | str) -> None:
     context = multiprocessing.get_context("fork")
     users = [f"user {i}" for i in range(4)]
-    children = [context.Process(target=_open_and_remember, args=(path, user)) for user in users]
+    children = [context.Process(target=_open_and_remember, args=(new_store, u)) for u in users]
     for child in children:
         child.start()
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0] * 4
-    with closing(SQLMemory(path)) as memory:
+    with closing(SQLMemory(new_store)) as memory:
         assert [len(memory.show(user)) for user in users] == [1] * 4
 
 
-def test_opening_a_store_that_is_up_to_date_does_not_import_alembic(store: Path) -> None:
+def test_opening_a_store_that_is_up_to_date_imports_no_more_than_it_needs(
+    store: Path | str,
+) -> None:
     code = (
-        "import sys; from echat_memory import SQLMemory; from pathlib import Path;"
-        "SQLMemory(Path(sys.argv[1])).recall('ada'); sys.exit('alembic' in sys.modules)"
+        "import sys; from echat_memory import SQLMemory; SQLMemory(sys.argv[1]).recall('ada');"
+        "print([m for m in ('alembic', 'psycopg') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(store)], check=False).returncode == 0
+    url = f"sqlite:///{store}" if isinstance(store, Path) else store
+    done = subprocess.run(
+        [sys.executable, "-c", code, url], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == ("[]" if isinstance(store, Path) else "['psycopg']")

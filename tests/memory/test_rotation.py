@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from echat_memory import Encryption, SQLMemory, cipher, encrypting, sqlite
+from echat_memory import Encryption, SQLMemory, cipher, encrypting
 from echat_memory.keys import ENVIRON
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn
@@ -24,6 +24,12 @@ from echat_sdk.turn import Turn
 FIELDS = Encryption()
 USERS = ("ada", "bob", "cem")
 TURNS = 12
+
+
+@pytest.fixture
+def database() -> str:
+    """Files are looked into here; what holds on PostgreSQL too is in `test_sealed_stores.py`."""
+    return "sqlite"
 
 
 @pytest.fixture
@@ -291,4 +297,3 @@ def test_a_kill_at_a_random_moment_while_another_process_writes_loses_nothing(
     with closing(SQLMemory(store, encryption=FIELDS)) as memory:
         assert _told(memory) == before
         assert memory.show("dan", 100_000) == said
-    assert sqlite.file_of(store).exists()

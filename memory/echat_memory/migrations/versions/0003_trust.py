@@ -1,4 +1,4 @@
-"""Consents, keys, plans of replies, safety events, an audit chain, receipts of erasures.
+"""Consents, keys and a check of the store's, plans of replies, safety events, audit, receipts.
 
 What is written here is frozen: a store in the world has it. Change the schema with a new file.
 """
@@ -108,6 +108,12 @@ def upgrade() -> None:
         sa.Column("counts", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "key_check",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("fingerprint", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_check")),
     )
     with op.batch_alter_table("facts", table_kwargs={"sqlite_autoincrement": True}) as facts:
         # Encrypted, they are longer than what was told.

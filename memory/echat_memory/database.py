@@ -1,0 +1,162 @@
+"""What SQLite and PostgreSQL do each in their own way. All else of this room is portable SQL."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import Connection, exc
+from sqlalchemy.engine.url import URL, make_url
+
+from echat_sdk.audio import Seconds
+from echat_sdk.errors import ConfigError, StoreError
+
+OPENING: Seconds = 5.0
+"""How long a store is waited for that another process migrates; a copy of all comes first."""
+
+AGAIN: Seconds = 0.2
+"""How long a store is waited for once it has been waited for in vain."""
+
+_EXPECTED = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+
+
+class Collided(StoreError):
+    """Another process wrote the same at the same time; nothing was written. Try once more."""
+
+
+class Database(Protocol):
+    """One connection to a store. Who calls sees to one thread at a time.
+
+    Every method raises `StoreError`, in words that hold nothing of what people said.
+
+    Attributes:
+        name: The store in a message: a path, or a URL without its password.
+        connection: For what is not in this protocol.
+        key_file: The key to the user ids; it may not be there yet.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def connection(self) -> Connection:
+        """See above."""
+
+    @property
+    def key_file(self) -> Path:
+        """See above."""
+
+    def transaction(self, *, write: bool) -> AbstractContextManager[Connection]:
+        """All statements inside see one state, and are kept together or not at all.
+
+        What was written when the block has ended survives a power cut. A write that cannot have
+        its locks in time fails.
+
+        Raises:
+            Collided: of two writes at once this one lost.
+        """
+
+    def alone(self) -> AbstractContextManager[Connection]:
+        """A `transaction` that writes and that only one process is in at a time."""
+
+    def back_up(self, connection: Connection, revision: str) -> None:
+        """Copy all rows to where `erase` finds them, inside `alone`, before they leave a schema."""
+
+    def migrated(self, connection: Connection) -> None:
+        """See to what tables need beside their definition, inside `alone`, after a migration."""
+
+    def in_words(self, error: exc.DBAPIError) -> str:
+        """What went wrong, and what to do."""
+
+    def forget_deleted(self, *, changed: bool = False) -> None:
+        """Remove what deleted rows leave behind, copies from migrations too.
+
+        Args:
+            changed: Remove what rows leave behind that were changed or moved, which takes longer.
+
+        Raises:
+            StoreError: something is still in the way; says what.
+        """
+
+    def close(self) -> None:
+        """Release it."""
+
+
+class Patience:
+    """How long a store is waited for.
+
+    Who has waited in vain waits no more than a moment until some time has passed: a few calls
+    behind each other must not take a few times as long, for a conversation ends behind them.
+
+    Args:
+        timeout: How long is waited as a rule.
+        clock: Seconds, rising.
+    """
+
+    def __init__(self, timeout: Seconds, *, clock: Callable[[], Seconds] = time.monotonic) -> None:
+        self._timeout = timeout
+        self._clock = clock
+        self._hurries_until = -math.inf
+
+    @property
+    def hurries(self) -> bool:
+        """Whether the last wait was in vain, not long ago."""
+        return self._clock() < self._hurries_until
+
+    @property
+    def seconds(self) -> Seconds:
+        """How long to wait now."""
+        return min(AGAIN, self._timeout) if self.hurries else self._timeout
+
+    def in_vain(self) -> None:
+        """A wait has failed."""
+        self._hurries_until = self._clock() + self._timeout
+
+    def rewarded(self) -> None:
+        """A wait has not failed."""
+        self._hurries_until = -math.inf
+
+
+def open_database(url: str | Path, *, timeout: Seconds, key_file: Path | None = None) -> Database:
+    """The database that a URL names; a path is one of SQLite.
+
+    Args:
+        url: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`.
+        timeout: How long a call waits for others, at most.
+        key_file: Where the key to the user ids is; by default beside the file of SQLite, and in
+            the home folder for PostgreSQL.
+
+    Raises:
+        ConfigError: the URL is wrong, or a package is missing.
+        StoreError: it cannot be opened.
+    """
+    from echat_memory import sqlite
+
+    if isinstance(url, Path):
+        return sqlite.SQLite(url, timeout=timeout, key_file=key_file)
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return sqlite.SQLite(sqlite.file_of(parsed), timeout=timeout, key_file=key_file)
+    try:
+        from echat_memory import postgres
+    except ImportError as error:
+        raise ConfigError(
+            'store: PostgreSQL needs a package; run pip install "echat-sdk[postgres]"'
+        ) from error
+    return postgres.PostgreSQL(postgres.checked(parsed), timeout=timeout, key_file=key_file)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):  # the latter: a port that is no number
+        # Without a cause: it repeats the URL, which may hold a password.
+        raise ConfigError(f"store: got something else than a URL; {_EXPECTED}") from None
+    if parsed.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
+        raise ConfigError(f"store: got a {parsed.drivername} URL; {_EXPECTED}")
+    return parsed
