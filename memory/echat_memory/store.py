@@ -18,6 +18,7 @@ from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import key_of, pseudonym
 from echat_memory.schema import PERSONAL, UserRow
+from echat_memory.sqlite import SQLite
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
@@ -99,12 +100,14 @@ class SQLMemory:
         self._is_closed = False
         self._cipher: Cipher | None = None
         self.converted = 0
-        self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
+        self._database = open_database(
+            url, timeout=busy_timeout, key_file=key_file, encryption=encryption
+        )
         try:
             self._cipher = encrypting.find(self._database, encryption)
             migrate(self._database)
             self._key = key_of(self._database)
-            if encryption is not None:
+            if encryption is not None and encryption.mode == "fields":
                 self._encrypt(encryption)
         except BaseException:
             self.close()
@@ -244,6 +247,17 @@ class SQLMemory:
         )
         self._forget_deleted()
         return count
+
+    def rotate_file(self) -> None:
+        """Encrypt a file that is encrypted as a whole with a newer key; see `SQLite.rekey`.
+
+        Raises:
+            StoreError: it is not, no newer key was given, or others use the file.
+        """
+        with self._lock:
+            if not isinstance(self._database, SQLite):
+                raise StoreError(f"{self._database.name} is no file that is encrypted as a whole")
+            self._database.rekey()
 
     def close(self) -> None:
         """Release the store. May be called twice."""
