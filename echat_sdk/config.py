@@ -45,6 +45,15 @@ class Settings(BaseModel):
     home: Path = Field(description="Folder for models and memory; set by ECHAT_HOME alone.")
     model: str = Field("echat-lite", description="Model of the zoo; see `echat models list`.")
     store: str = Field(description="URL of the SQL memory.")
+    encrypt: Literal["off", "fields", "file"] = Field(
+        "off", description="What of the memory is encrypted: words user by user, or its whole file."
+    )
+    kek_file: str = Field(
+        "", description="Its key; empty: ECHAT_STORE_KEK, else beside the memory's other key."
+    )
+    shares_file: str = Field(
+        "", description="What erasing destroys beside it; empty: beside the memory's other key."
+    )
     user: str = Field("me", min_length=1, max_length=200, description="Whose memory is used.")
     lang: Literal["auto", "en", "zh"] = Field("auto", description="Language that is spoken.")
     think: Literal["tag", "language", "off"] = Field("tag", description="Form of the thought.")

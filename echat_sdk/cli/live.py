@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from echat_sdk import config
-from echat_sdk.cli import account, interrupts, rooms
+from echat_sdk.cli import account, interrupts, memory_keys, rooms
 from echat_sdk.cli.live_view import LiveView, event_as_json
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.errors import ConfigError
@@ -114,7 +114,9 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
     async with AsyncExitStack() as stack:
         audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
         view = LiveView(audio, quiet=as_json)
-        memory = stack.enter_context(closing(SQLMemory(settings.store)))
+        memory = stack.enter_context(
+            closing(SQLMemory(settings.store, encryption=memory_keys.encryption(settings)))
+        )
 
         def tell(event: Event) -> None:
             if keep is not None:

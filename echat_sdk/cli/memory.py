@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from echat_sdk import config
-from echat_sdk.cli import account
+from echat_sdk.cli import account, memory_keys
 from echat_sdk.cli.account import printable
 from echat_sdk.cues import Cue
 
@@ -94,6 +94,10 @@ def erase(
         typer.echo(f"erased: {', '.join(rows)}")
 
 
+app.command()(memory_keys.encrypt)
+app.command()(memory_keys.rotate)
+
+
 def _confirmed(question: str) -> bool:
     """Whether the next line of the input is a yes; its end is none."""
     typer.echo(question, nl=False, err=True)
@@ -104,7 +108,9 @@ def _confirmed(question: str) -> bool:
 def _opened(store: str | None) -> Iterator[SQLMemory]:
     from echat_memory import SQLMemory
 
-    with closing(SQLMemory(store or config.load().store)) as memory:
+    settings = config.load()
+    encryption = memory_keys.encryption(settings)
+    with closing(SQLMemory(store or settings.store, encryption=encryption)) as memory:
         yield memory
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from echat_sdk.cli import memory_keys
+
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.config import Settings
@@ -49,7 +51,8 @@ def agent(settings: Settings, *, speak: bool = True) -> Iterator[Agent]:
     from echat_sdk.agent import Agent
 
     # The store first: it opens in milliseconds, so one that cannot be used is told at once.
-    with closing(SQLMemory(settings.store)) as memory:
+    encryption = memory_keys.encryption(settings)
+    with closing(SQLMemory(settings.store, encryption=encryption)) as memory:
         agent = Agent(
             model(settings, lazy=not speak),
             memory,

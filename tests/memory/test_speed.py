@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from echat_memory import SQLMemory
+from echat_memory import Encryption, SQLMemory
 from echat_sdk.cues import Cue, Cues, Emotion
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Timings, Turn
@@ -47,10 +47,12 @@ def _milliseconds(name: str, call: Callable[[int], object], n: int) -> float:
     return p50
 
 
-def _fill(store: Path, turns: int) -> None:
-    memory = SQLMemory(store)
-    memory._connection.exec_driver_sql("PRAGMA synchronous = OFF")  # only while it is filled
-    memory._connection.commit()
+def _fill(store: Path, turns: int, encryption: Encryption | None) -> None:
+    memory = SQLMemory(store, encryption=encryption)
+    memory._database.connection.exec_driver_sql(
+        "PRAGMA synchronous = OFF"
+    )  # only while it is filled
+    memory._database.connection.commit()
     for i in range(turns):
         memory.remember(f"user {i % USERS}", TURN)
     memory.close()
@@ -58,12 +60,16 @@ def _fill(store: Path, turns: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_recall_takes_no_longer_in_a_store_ten_times_as_large(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encryption", [None, Encryption("fields"), Encryption("file")])
+def test_recall_takes_no_longer_in_a_store_ten_times_as_large(
+    tmp_path: Path, encryption: Encryption | None
+) -> None:
+    sys.stdout.write(f"\n\nencrypted: {encryption.mode if encryption else 'no'}")
     took = {}
     for turns in (1_000, 10_000):
         store = tmp_path / f"{turns}.db"
-        _fill(store, turns)
-        with closing(SQLMemory(store)) as memory:
+        _fill(store, turns, encryption)
+        with closing(SQLMemory(store, encryption=encryption)) as memory:
             took[turns] = _milliseconds(
                 f"recall in {turns} turns",
                 lambda i, memory=memory: memory.recall(f"user {i % USERS}", query="my dog"),  # type: ignore[misc]
@@ -84,6 +90,10 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(tmp_path: Path) ->
                 lambda i, memory=memory: memory.keep_pauses(f"user {i % USERS}", PAUSES),  # type: ignore[misc]
                 50,
             )
-        _milliseconds("open", lambda _, store=store: SQLMemory(store).close(), 20)  # type: ignore[misc]
+        _milliseconds(
+            "open",
+            lambda _, store=store: SQLMemory(store, encryption=encryption).close(),
+            20,
+        )  # type: ignore[misc]
     # Without its indexes, ten times the turns would take ten times as long.
     assert took[10_000] < 2 * took[1_000]
