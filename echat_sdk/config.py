@@ -16,6 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.errors import ConfigError
 
+Deployment = Literal["private", "service", "workplace", "education"]
+"""Whom an agent serves: its owner on their own machine, customers, employees, pupils."""
+
+Exemption = Literal["", "medical", "safety"]
+"""Why emotion may be inferred where it else may not."""
+
 _PRIVATE = frozenset({"user"})  # settings whose values no message repeats
 
 
@@ -52,6 +58,12 @@ class Settings(BaseModel):
     threads: int = Field(2, ge=1, le=64, description="Processor threads for the model.")
     infer_emotion: bool = Field(True, description="Whether emotion is inferred from the voice.")
     infer_gender: bool = Field(True, description="Whether gender is inferred from the voice.")
+    deployment: Deployment = Field(
+        "private", description="Where it is used; at work and in education no emotion is inferred."
+    )
+    exemption: Exemption = Field(
+        "", description="Why emotion may be inferred even there; document it."
+    )
     max_seconds: float = Field(
         120.0, gt=0, le=600, description="Longest utterance that is taken, in seconds."
     )
