@@ -59,6 +59,7 @@ REMEMBERED = RUN | {Purpose.STORE_TRANSCRIPT, Purpose.STORE_EMOTION, Purpose.LON
 
 NOT_CONSENTED = Cue(why="not consented")
 
+_LONGEST = 32
 _SHARE = "share_plugin:"
 _PLUGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 # What it takes to infer each cue. A laugh, a sob, a way of speaking tell how somebody is.
@@ -102,6 +103,9 @@ class ConsentState(StrEnum):
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
 
+
+REFUSALS = frozenset({ConsentState.DENIED, ConsentState.WITHDRAWN, ConsentState.EXPIRED})
+"""What was kept for a purpose goes when one of these is said to it."""
 
 TRANSITIONS: Mapping[ConsentState, frozenset[ConsentState]] = MappingProxyType(
     {
@@ -192,8 +196,33 @@ class Consents:
 
     def refused(self, now: datetime) -> frozenset[str]:
         """The purposes to which the answer was no, or no longer yes."""
-        unsaid = (ConsentState.UNKNOWN, ConsentState.GRANTED)
-        return frozenset(p for p, said in self.given.items() if said.at(now) not in unsaid)
+        return frozenset(p for p, said in self.given.items() if said.at(now) in REFUSALS)
+
+
+def answered(
+    consents: Consents,
+    purposes: str | Collection[str],
+    state: ConsentState,
+    *,
+    version: str,
+    channel: str,
+    now: datetime,
+    expires_at: datetime | None = None,
+) -> dict[str, Consent]:
+    """What somebody's answer comes to, for each purpose that it was about.
+
+    Raises:
+        ConsentError: a purpose is none, cannot become that, or something is too long; says what.
+    """
+    if max(len(version), len(channel)) > _LONGEST:
+        raise ConsentError(f"version and channel have at most {_LONGEST} characters")
+    about = [purposes] if isinstance(purposes, str) else purposes
+    answer = Consent(state, now, version, channel, expires_at)
+    if answer.at(now) is not state:
+        raise ConsentError(f"a consent cannot end before it is given; got {expires_at}")
+    for purpose in map(checked, about):
+        check_transition(purpose, consents.of(purpose).at(now), state)
+    return {checked(purpose): answer for purpose in about}
 
 
 def barred_in(deployment: Deployment, exemption: Exemption = "") -> frozenset[str]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from echat_sdk import config
 from echat_sdk.cli import account
 from echat_sdk.cli.account import printable
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def _confirmed(question: str) -> bool:
 def _opened(store: str | None) -> Iterator[SQLMemory]:
     from echat_memory import SQLMemory
 
-    with closing(SQLMemory(store or config.load().store)) as memory:
+    # Who looks at what is kept sees all of it, whatever may be used of it.
+    url = store or config.load().store
+    with closing(SQLMemory(url, unasked=REMEMBERED)) as memory:
         yield memory
 
 

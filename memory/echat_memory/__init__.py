@@ -1,10 +1,12 @@
 """What is kept of a user, in SQL: their turns, how they sounded, the facts that they told.
 
-`SQLMemory` implements `echat_sdk.protocols.Memory`. Importing this package imports SQLAlchemy.
+`SQLMemory` implements `echat_sdk.protocols.Memory`; so does `GuestMemory`, which writes nothing.
+Importing this package imports SQLAlchemy.
 """
 
 from __future__ import annotations
 
+from echat_memory.guests import GuestMemory
 from echat_memory.store import SQLMemory, StoredTurn
 
-__all__ = ["SQLMemory", "StoredTurn"]
+__all__ = ["GuestMemory", "SQLMemory", "StoredTurn"]

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from echat_memory import pauses, recall, remembering, sqlite
+from echat_memory import consents, pauses, recall, remembering, sqlite
+from echat_memory.forgetting import forget_refused
+from echat_memory.guests import RECENT_TURNS, Guests
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
 from echat_sdk.audio import Seconds
+from echat_sdk.consent import (
+    REFUSALS,
+    Consents,
+    ConsentState,
+    Purpose,
+    answered,
+    in_session,
+    permitted,
+    recallable,
+)
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
 
-RECENT_TURNS = 6
-
 BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
 within as many."""
+
+_PAUSES = frozenset({Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY})
+"""What it takes to keep how somebody pauses."""
 
 _FIND_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who"))
 _COUNT_USERS = select(func.count()).select_from(UserRow)
@@ -53,11 +66,17 @@ class SQLMemory:
     Everything is synchronous. Calls from several threads wait for each other; several processes
     may share one store. A turn that `remember` has returned survives a power cut.
 
+    Of each user it keeps what they agreed to, and no more; see `consent`. What they did not agree
+    to have kept is held in RAM as long as their session lasts, so that one can talk to a guest.
+
     Args:
         url: The file, as `sqlite:////srv/echat.db` or a path. It is made where it is missing, and
             an older schema is migrated, after a copy. Beside it lies `FILE.key`, the key to the
             user ids: back both up.
         turns: How many of the last turns `recall` gives.
+        unasked: Purposes that count as granted as long as nobody asked; for hosts that have seen
+            to consent elsewhere. By default none: who was never asked is a guest.
+        barred: Purposes that nobody can agree to here; see `echat_sdk.consent.barred_in`.
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a write waits for another process that is writing. Another right
             after it, if that was in vain, waits a fifth of a second.
@@ -73,12 +92,17 @@ class SQLMemory:
         url: str | Path,
         *,
         turns: int = RECENT_TURNS,
+        unasked: Collection[str] = (),
+        barred: Collection[str] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
     ) -> None:
         self._path = sqlite.file_of(url)
         self._turns = turns
+        self._unasked = frozenset(unasked)
+        self._barred = frozenset(barred)
         self._clock = clock
+        self._guests = Guests(clock)
         self._lock = threading.Lock()
         key_file = self._path.with_name(self._path.name + ".key")
         sqlite.create_file(self._path)
@@ -103,20 +127,46 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return recall.recollect(connection, who, query=query, turns=self._turns, now=now)
+            allowed = self._consents(connection, who).allowed(now)
+            found = recall.recollect(connection, who, query=query, turns=self._turns, now=now)
+        found = recallable(found, allowed)
+        # What is held was said before consent was given, or is of a user whose words are not kept.
+        held = (in_session(turn, allowed) for turn in self._guests.turns(user))
+        turns = (*held, *found.turns)
+        return replace(found, turns=turns[max(0, len(turns) - self._turns) :])
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
-        """Make a turn, and the facts told in it, durable; see `Memory.remember`.
+        """Make what the user agreed to of a turn, and of the facts told in it, durable.
 
-        Characters that no database can hold (NUL, lone surrogates) become U+FFFD.
+        See `Memory.remember`. Characters that no database can hold (NUL, lone surrogates) become
+        U+FFFD.
+
+        Returns:
+            The turn's id. That of a turn of which nothing may be kept is good for this session.
 
         Raises:
             StoreError: the store cannot be written, or the user has no turn `turn_id`; nothing
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        with self._open(write=True) as connection:
-            return str(remembering.remember(connection, who, turn, turn_id=turn_id, now=now))
+        with self._open(write=False) as connection:  # guests wait for no lock
+            known = self._consents(connection, who)
+        is_guests = turn_id is not None and self._guests.is_guests(turn_id)
+        if not is_guests and permitted(turn, known.allowed(now)) is not None:
+            with self._open(write=True) as connection:
+                known = self._consents(connection, who)  # they may have been withdrawn just now
+                allowed = known.allowed(now)
+                row_id = remembering.remember(
+                    connection, who, turn, turn_id=turn_id, now=now, allowed=allowed
+                )
+            if row_id is not None:
+                if Purpose.STORE_TRANSCRIPT not in allowed:
+                    self._guests.hold(user, str(row_id), in_session(turn, allowed))
+                return str(row_id)
+        held = in_session(turn, known.allowed(now))
+        if not is_guests and known.refused(now):
+            turn_id = None  # its row went when consent did
+        return self._guests.add(user, held, turn_id)
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -124,9 +174,11 @@ class SQLMemory:
         Raises:
             StoreError: the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return pauses.read(connection, who)
+            if self._consents(connection, who).allowed(now) >= _PAUSES:
+                return pauses.read(connection, who)
+        return self._guests.pauses(user)
 
     def keep_pauses(self, user: str, profile: PauseProfile) -> None:
         """Make it durable how a user pauses, if the store knows the user; see `Memory.keep_pauses`.
@@ -134,9 +186,87 @@ class SQLMemory:
         Raises:
             StoreError: the store cannot be written; what was kept before stays.
         """
-        who = pseudonym(self._key, user)
+        who, now = pseudonym(self._key, user), self._clock()
+        if self.allowed(user) >= _PAUSES:
+            with self._open(write=True) as connection:
+                if self._consents(connection, who).allowed(now) >= _PAUSES:
+                    pauses.write(connection, who, profile)
+                    return
+        self._guests.keep_pauses(user, profile)
+
+    def consents(self, user: str) -> Consents:
+        """All that this user said, and what counts where they said nothing.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._open(write=False) as connection:
+            return self._consents(connection, pseudonym(self._key, user))
+
+    def allowed(self, user: str) -> frozenset[str]:
+        """The purposes that this user may be used for now.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self.consents(user).allowed(self._clock())
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ConsentState.GRANTED,
+        *,
+        version: str = "",
+        channel: str = "host",
+        expires_at: datetime | None = None,
+    ) -> dict[str, int]:
+        """Keep what a user answered. It counts from the next call on, in every process.
+
+        A refusal also deletes what was kept for that purpose, in the same transaction, down to the
+        bytes. The answer itself stays, as the proof of it.
+
+        Args:
+            user: The host's own id of the user.
+            purposes: What they were asked about: one purpose, or several that they answered alike.
+            state: What they said.
+            version: Of the text that they were shown or told.
+            channel: How they were asked, such as `cli` or `voice`.
+            expires_at: When a grant ends by itself; None for never.
+
+        Returns:
+            The rows deleted from each table, or emptied of words.
+
+        Raises:
+            ConsentError: a purpose is none, or cannot become that; nothing was kept.
+            StoreError: nothing was kept; or the rows are deleted but another process keeps the log
+                from being emptied; says which.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=True) as connection:
-            pauses.write(connection, who, profile)
+            known = self._consents(connection, who)
+            answers = answered(
+                known,
+                purposes,
+                state,
+                version=version,
+                channel=channel,
+                now=now,
+                expires_at=expires_at,
+            )
+            user_id = consents.write(connection, who, answers, now=now)
+            if state not in REFUSALS:
+                return {}
+            refused = Consents({**known.given, **answers}).refused(now)
+            counts = forget_refused(connection, user_id, refused)
+        if Purpose.PROCESS_VOICE in answers:
+            self._guests.forget(user)
+        with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
+            sqlite.forget_deleted(self._connection, self._path)
+        return dict(counts)
+
+    def _consents(self, connection: Connection, who: str) -> Consents:
+        return Consents(consents.read(connection, who), self._unasked, self._barred)
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -186,6 +316,7 @@ class SQLMemory:
                 from being emptied; says which.
         """
         who = pseudonym(self._key, user)
+        self._guests.forget(user)
         counts = dict.fromkeys(
             [*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0
         )

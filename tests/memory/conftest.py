@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from echat_memory import SQLMemory
+from echat_sdk.consent import REMEMBERED
 
 
 class Clock:
@@ -31,7 +32,7 @@ def clock() -> Clock:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store at the newest schema; making one takes a hundred times as long as copying it."""
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    SQLMemory(path).close()
+    SQLMemory(path, unasked=REMEMBERED).close()
     return path
 
 
@@ -46,6 +47,6 @@ def store(tmp_path: Path, empty_store: Path) -> Path:
 
 @pytest.fixture
 def memory(store: Path, clock: Callable[[], datetime]) -> Iterator[SQLMemory]:
-    memory = SQLMemory(store, clock=clock)
+    memory = SQLMemory(store, clock=clock, unasked=REMEMBERED)
     yield memory
     memory.close()

@@ -19,6 +19,7 @@ from echat_memory import SQLMemory, remembering, sqlite
 from echat_memory.migrations import SCRIPTS, migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import HEAD, Base
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.errors import MigrationError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Turn
@@ -48,7 +49,9 @@ def first(tmp_path: Path) -> Path:
     with closing(sqlite.connect(path, busy_timeout=5)) as connection:
         now, who = datetime(2026, 3, 2, tzinfo=UTC), pseudonym(read_key(key), "ada")
         with sqlite.transaction(connection, write=True):
-            remembering.remember(connection, who, Turn("hello"), turn_id=None, now=now)
+            remembering.remember(
+                connection, who, Turn("hello"), turn_id=None, now=now, allowed=REMEMBERED
+            )
     return path
 
 
@@ -79,7 +82,7 @@ def test_the_migrations_lead_to_the_schema_that_the_program_knows(memory: SQLMem
 
 
 def test_an_older_store_is_copied_and_then_migrated(store: Path, newer: Path) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
     _migrate(store, newer)
     assert _revision(store) == AFTER
@@ -97,7 +100,7 @@ def test_a_newer_store_is_refused_and_left_alone(store: Path, newer: Path) -> No
     with pytest.raises(
         MigrationError, match=f"schema {AFTER}, this program knows up to {HEAD}"
     ) as told:
-        SQLMemory(store)
+        SQLMemory(store, unasked=REMEMBERED)
     assert "Update echat-sdk" in str(told.value)
     assert store.read_bytes() == before
 
@@ -109,7 +112,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     store: Path, newer: Path, fault: str
 ) -> None:
     (newer / "versions" / "next.py").write_text(NEXT.format(fault=fault))
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
     if "statement" in fault:
         with pytest.raises(MigrationError, match="left as it was"):
@@ -118,12 +121,12 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
         with pytest.raises(Warning):
             _migrate(store, newer)
     assert _revision(store) == HEAD
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada")) == 1
 
 
 def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(first: Path) -> None:
-    with closing(SQLMemory(first)) as memory:
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
         assert [stored.turn.transcript for stored in memory.show("ada")] == ["hello"]
         assert memory.pauses("ada") == PauseProfile()
         memory.keep_pauses("ada", PauseProfile(mean=0.8, count=3))
@@ -133,7 +136,7 @@ def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(first: Pa
 
 
 def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path) -> None:
-    with closing(SQLMemory(first)) as memory:
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
         assert sqlite.backup_of(first, FIRST).exists()
         memory.erase("ada")
     assert not sqlite.backup_of(first, FIRST).exists()
@@ -156,13 +159,13 @@ def test_a_process_that_is_killed_while_it_migrates_leaves_the_store_as_it_was(
     assert _revision(first) == FIRST
     with closing(sqlite3.connect(first)) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    with closing(SQLMemory(first)) as memory:
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada")) == 1
     assert _revision(first) == HEAD
 
 
 def _open_and_remember(path: Path, user: str) -> None:
-    with closing(SQLMemory(path)) as memory:
+    with closing(SQLMemory(path, unasked=REMEMBERED)) as memory:
         memory.remember(user, Turn("hello"))
 
 
@@ -176,7 +179,7 @@ def test_processes_that_open_a_new_store_at_once_share_it(tmp_path: Path) -> Non
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0] * 4
-    with closing(SQLMemory(path)) as memory:
+    with closing(SQLMemory(path, unasked=REMEMBERED)) as memory:
         assert [len(memory.show(user)) for user in users] == [1] * 4
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from echat_memory import SQLMemory
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues, Emotion
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Timings, Turn
@@ -48,7 +49,7 @@ def _milliseconds(name: str, call: Callable[[int], object], n: int) -> float:
 
 
 def _fill(store: Path, turns: int) -> None:
-    memory = SQLMemory(store)
+    memory = SQLMemory(store, unasked=REMEMBERED)
     memory._connection.exec_driver_sql("PRAGMA synchronous = OFF")  # only while it is filled
     memory._connection.commit()
     for i in range(turns):
@@ -63,7 +64,7 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(tmp_path: Path) ->
     for turns in (1_000, 10_000):
         store = tmp_path / f"{turns}.db"
         _fill(store, turns)
-        with closing(SQLMemory(store)) as memory:
+        with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
             took[turns] = _milliseconds(
                 f"recall in {turns} turns",
                 lambda i, memory=memory: memory.recall(f"user {i % USERS}", query="my dog"),  # type: ignore[misc]
@@ -84,6 +85,8 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(tmp_path: Path) ->
                 lambda i, memory=memory: memory.keep_pauses(f"user {i % USERS}", PAUSES),  # type: ignore[misc]
                 50,
             )
-        _milliseconds("open", lambda _, store=store: SQLMemory(store).close(), 20)  # type: ignore[misc]
+        _milliseconds(
+            "open", lambda _, store=store: SQLMemory(store, unasked=REMEMBERED).close(), 20
+        )  # type: ignore[misc]
     # Without its indexes, ten times the turns would take ten times as long.
     assert took[10_000] < 2 * took[1_000]

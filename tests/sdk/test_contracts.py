@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from echat_memory import SQLMemory
+from echat_memory import GuestMemory, SQLMemory
 from echat_sdk.audio import AudioFrame, frames
+from echat_sdk.consent import REMEMBERED, RUN
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
 from echat_sdk.io.wav import read_audio
@@ -29,11 +30,17 @@ from echat_sdk.turn import (
 SAD_WAV = Path(__file__).parents[2] / "examples/audio/sad.wav"
 
 
-@pytest.fixture(params=["ram", "sqlite"])
+@pytest.fixture(params=["ram", "guest", "sqlite", "sqlite guest"])
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
-    opened: Memory = (
-        RAMMemory() if request.param == "ram" else SQLMemory(f"sqlite:///{tmp_path / 'm.db'}")
-    )
+    """Each with users who agreed to all, but for the guests of a store, who agreed to be heard."""
+    url = f"sqlite:///{tmp_path / 'm.db'}"
+    made: dict[str, Callable[[], Memory]] = {
+        "ram": RAMMemory,
+        "guest": lambda: GuestMemory(unasked=REMEMBERED),
+        "sqlite": lambda: SQLMemory(url, unasked=REMEMBERED),
+        "sqlite guest": lambda: SQLMemory(url, unasked=RUN),
+    }
+    opened = made[request.param]()
     yield opened
     opened.close()
 
