@@ -19,7 +19,7 @@ from echat_memory import SQLMemory, remembering, sqlite
 from echat_memory.migrations import SCRIPTS, migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import HEAD, Base
-from echat_sdk.consent import REMEMBERED
+from echat_sdk.consent import REMEMBERED, ConsentState, Purpose
 from echat_sdk.errors import MigrationError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Turn
@@ -133,6 +133,21 @@ def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(first: Pa
         assert memory.pauses("ada") == PauseProfile(mean=0.8, count=3)
     assert _revision(first) == HEAD
     assert _revision(sqlite.backup_of(first, FIRST)) == FIRST
+
+
+def test_who_was_remembered_before_consent_was_asked_is_remembered_until_they_say_otherwise(
+    first: Path,
+) -> None:
+    with closing(SQLMemory(first)) as memory:
+        given = memory.consents("ada").given
+        assert set(given) == REMEMBERED
+        assert {(said.state, said.channel) for said in given.values()} == {
+            (ConsentState.GRANTED, "migration")
+        }
+        assert [turn.transcript for turn in memory.recall("ada").turns] == ["hello"]
+        assert memory.allowed("bob") == set()
+        memory.consent("ada", Purpose.LONG_TERM_MEMORY, ConsentState.WITHDRAWN)
+        assert memory.show("ada") == []
 
 
 def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path) -> None:
