@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.errors import ConfigError
+from echat_sdk.retention import Retention
 
 Deployment = Literal["private", "service", "workplace", "education"]
 """Whom an agent serves: its owner on their own machine, customers, employees, pupils."""
@@ -63,6 +64,9 @@ class Settings(BaseModel):
     )
     exemption: Exemption = Field(
         "", description="Why emotion may be inferred even there; document it."
+    )
+    retention: Retention = Field(
+        Retention(), description="How long what is kept stays; in the file only."
     )
     max_seconds: float = Field(
         120.0, gt=0, le=600, description="Longest utterance that is taken, in seconds."
@@ -152,7 +156,9 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    named = {f"ECHAT_{key.upper()}": key for key in Settings.model_fields if key != "home"}
+    # Home is read before all others; a table does not fit into a variable.
+    keys = [key for key in Settings.model_fields if key not in ("home", "retention")]
+    named = {f"ECHAT_{key.upper()}": key for key in keys}
     return {key: environ[name] for name, key in named.items() if name in environ}
 
 

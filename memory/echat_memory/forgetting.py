@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
-from sqlalchemy.sql.dml import Delete, Update
 
 from echat_memory.schema import (
     CueRow,
@@ -26,6 +25,7 @@ from echat_memory.schema import (
 from echat_sdk.consent import REMEMBERED, RUN, Purpose
 from echat_sdk.cues import ReplyEmotion
 
+_Where = ColumnElement[bool]
 _CUES = {
     Purpose.INFER_AGE: ("age",),
     Purpose.INFER_GENDER: ("gender",),
@@ -33,13 +33,20 @@ _CUES = {
 }
 
 
-def forget_refused(connection: Connection, user_id: int, refused: Collection[str]) -> Counter[str]:
+def forget_refused(
+    connection: Connection,
+    user_id: int,
+    refused: Collection[str],
+    *,
+    among: Collection[int] | None = None,
+) -> Counter[str]:
     """Delete what a user's refusals no longer allow; may be repeated.
 
     Args:
         connection: An open transaction.
         user_id: The user's row.
         refused: All purposes that they refuse, not only the newest one.
+        among: Only what came of these turns; None for all.
 
     Returns:
         Rows deleted from each table, and rows of `turns` whose words were emptied.
@@ -49,63 +56,71 @@ def forget_refused(connection: Connection, user_id: int, refused: Collection[str
     feels = sound and Purpose.INFER_EMOTION in allowed
     counts: Counter[str] = Counter()
     mine = TurnRow.user_id == user_id
+    if among is not None:
+        mine &= TurnRow.id.in_(among)
 
-    def do(statement: Delete | Update) -> None:
-        counts[statement.table.name] += connection.execute(statement).rowcount  # type: ignore[union-attr]
+    def drop(
+        table: type[FactRow | PlanRow | EmotionRow | CueRow | PauseRow], *which: _Where
+    ) -> None:
+        these = [table.user_id == user_id, *which]
+        if among is not None and not issubclass(table, PauseRow):
+            these.append(table.turn_id.in_(among))
+        counts[table.__tablename__] += connection.execute(delete(table).where(*these)).rowcount
 
-    if Purpose.PROCESS_VOICE not in allowed or Purpose.LONG_TERM_MEMORY not in allowed:
-        do(delete(PauseRow).where(PauseRow.user_id == user_id))
+    if among is None and not {Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY} <= allowed:
+        drop(PauseRow)
+    if among is None and not (words and Purpose.LONG_TERM_MEMORY in allowed):
+        drop(FactRow)
     if Purpose.LONG_TERM_MEMORY not in allowed or not (words or sound):
-        do(delete(FactRow).where(FactRow.user_id == user_id))
-        return counts + forget_turns(connection, mine)
+        return +counts + forget_turns(connection, mine)
     if Purpose.PROCESS_VOICE not in allowed:
         counts += forget_turns(connection, and_(mine, TurnRow.seconds > 0))
+        if among is None:  # a fact whose turn was swept may have been spoken
+            orphans = and_(FactRow.user_id == user_id, FactRow.turn_id.is_(None))
+            counts[FactRow.__tablename__] += forget_facts(connection, orphans)
     if not words:
-        do(delete(FactRow).where(FactRow.user_id == user_id))
         is_told = (TurnRow.transcript != "") | (TurnRow.reply != "")
-        do(update(TurnRow).where(mine, is_told).values(transcript="", reply=""))
+        emptied = update(TurnRow).where(mine, is_told).values(transcript="", reply="")
+        counts[TurnRow.__tablename__] += connection.execute(emptied).rowcount
     if not (words and feels):
-        do(delete(PlanRow).where(PlanRow.user_id == user_id))
+        drop(PlanRow)
     if not feels:
-        do(delete(EmotionRow).where(EmotionRow.user_id == user_id))
+        drop(EmotionRow)
         neutral = ReplyEmotion.NEUTRAL.word
         answered = update(TurnRow).where(mine, TurnRow.reply_emotion != neutral)
         connection.execute(answered.values(reply_emotion=neutral))
     for need, kinds in _CUES.items():
         if not (sound and need in allowed):
-            do(delete(CueRow).where(CueRow.user_id == user_id, CueRow.kind.in_(kinds)))
+            drop(CueRow, CueRow.kind.in_(kinds))
     if not (words and sound and RUN - {Purpose.PROCESS_VOICE} <= allowed):
         connection.execute(update(TurnRow).where(mine, TurnRow.think != "").values(think=""))
     return +counts
 
 
-def forget_turns(connection: Connection, which: ColumnElement[bool]) -> Counter[str]:
-    """Delete turns and all that came of them, their facts too.
+def forget_turns(
+    connection: Connection, which: _Where, *, keep_facts: bool = False
+) -> Counter[str]:
+    """Delete turns and all that came of them.
 
-    What a deleted fact had replaced holds again, if that fact was the last word on it. A safety
-    event stays, for it has no words and its own time; it forgets its turn.
+    A safety event stays, for it has no words and its own time; it forgets its turn.
 
     Args:
         connection: An open transaction.
         which: A condition on `TurnRow`.
+        keep_facts: Let facts outlive the turns in which they were told.
 
     Returns:
         Rows deleted from each table.
     """
     turns = select(TurnRow.id).where(which)
-    facts = select(FactRow.id).where(FactRow.turn_id.in_(turns))
-    last = facts.where(FactRow.valid_to.is_(None))
-    connection.execute(
-        update(FactRow)
-        .where(FactRow.superseded_by.in_(last))
-        .values(valid_to=None, superseded_by=None)
-    )
-    connection.execute(
-        update(FactRow).where(FactRow.superseded_by.in_(facts)).values(superseded_by=None)
-    )
-    connection.execute(update(SafetyRow).where(SafetyRow.turn_id.in_(turns)).values(turn_id=None))
+    told = FactRow.turn_id.in_(turns)
     counts: Counter[str] = Counter()
-    for table in (FactRow, PlanRow, CueRow, EmotionRow):
+    if keep_facts:
+        connection.execute(update(FactRow).where(told).values(turn_id=None))
+    else:
+        counts[FactRow.__tablename__] = forget_facts(connection, told)
+    connection.execute(update(SafetyRow).where(SafetyRow.turn_id.in_(turns)).values(turn_id=None))
+    for table in (PlanRow, CueRow, EmotionRow):
         found = connection.execute(delete(table).where(table.turn_id.in_(turns)))
         counts[table.__tablename__] = found.rowcount
     sessions = list(connection.scalars(select(TurnRow.session_id).where(which).distinct()))
@@ -115,3 +130,23 @@ def forget_turns(connection: Connection, which: ColumnElement[bool]) -> Counter[
         empty = delete(SessionRow).where(SessionRow.id == session_id, ~still)
         counts[SessionRow.__tablename__] += connection.execute(empty).rowcount
     return +counts
+
+
+def forget_facts(connection: Connection, which: _Where) -> int:
+    """Delete facts; what one had replaced holds again, if that one was the last word on it.
+
+    Args:
+        connection: An open transaction.
+        which: A condition on `FactRow`.
+
+    Returns:
+        How many were deleted.
+    """
+    facts = select(FactRow.id).where(which)
+    replaced_by_last = FactRow.superseded_by.in_(facts.where(FactRow.valid_to.is_(None)))
+    for these, values in (
+        (replaced_by_last, {"valid_to": None, "superseded_by": None}),
+        (FactRow.superseded_by.in_(facts), {"superseded_by": None}),
+    ):
+        connection.execute(update(FactRow).where(these).values(values))
+    return connection.execute(delete(FactRow).where(which)).rowcount

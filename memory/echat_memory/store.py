@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from echat_memory.guests import RECENT_TURNS, Guests
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import PERSONAL, UserRow
+from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
 from echat_sdk.audio import Seconds
 from echat_sdk.consent import (
     REFUSALS,
@@ -30,11 +32,17 @@ from echat_sdk.consent import (
 )
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
+from echat_sdk.retention import USUAL, Retention
 from echat_sdk.turn import Recollection, Turn
+
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
 within as many."""
+
+_AT_OPENING: Seconds = 1.0
+"""How long a sweep may take when a store is opened; the rest is due the next time."""
 
 _PAUSES = frozenset({Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY})
 """What it takes to keep how somebody pauses."""
@@ -77,12 +85,15 @@ class SQLMemory:
         unasked: Purposes that count as granted as long as nobody asked; for hosts that have seen
             to consent elsewhere. By default none: who was never asked is a guest.
         barred: Purposes that nobody can agree to here; see `echat_sdk.consent.barred_in`.
+        retention: How long things stay: opening the store sweeps it, a second at most and once a
+            day, beginning a day after it was first opened with users in it. None sweeps only when
+            told to.
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a write waits for another process that is writing. Another right
             after it, if that was in vain, waits a fifth of a second.
 
     Raises:
-        ConfigError: the URL names no SQLite file.
+        ConfigError: the URL names no SQLite file, or the retention no kind of fact.
         MigrationError: the schema is newer than this program.
         StoreError: the file cannot be opened, or is not a store.
     """
@@ -94,6 +105,7 @@ class SQLMemory:
         turns: int = RECENT_TURNS,
         unasked: Collection[str] = (),
         barred: Collection[str] = (),
+        retention: Retention | None = USUAL,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
     ) -> None:
@@ -101,6 +113,7 @@ class SQLMemory:
         self._turns = turns
         self._unasked = frozenset(unasked)
         self._barred = frozenset(barred)
+        self._retention = retention
         self._clock = clock
         self._guests = Guests(clock)
         self._lock = threading.Lock()
@@ -115,6 +128,8 @@ class SQLMemory:
                     if not key_file.exists() and not self.users():
                         create_key(key_file)
                 self._key = read_key(key_file)
+                if retention is not None:
+                    self._sweep_daily(check_kinds(retention))
             except BaseException:
                 self._connection.close()
                 raise
@@ -261,9 +276,63 @@ class SQLMemory:
             counts = forget_refused(connection, user_id, refused)
         if Purpose.PROCESS_VOICE in answers:
             self._guests.forget(user)
+        self._forget_deleted()
+        return dict(counts)
+
+    def sweep(self, now: datetime | None = None, *, dry_run: bool = False) -> dict[str, int]:
+        """Delete what was kept for long enough, down to the bytes; may be repeated.
+
+        That is what the retention says, and what consents had allowed that ended by themselves.
+        Writers beside it wait for no more than a few milliseconds at a time.
+
+        Args:
+            now: The present moment; the store's clock tells it if None.
+            dry_run: Only count.
+
+        Returns:
+            How many of each kind went, or are due.
+
+        Raises:
+            StoreError: the store cannot be written; what was not reached is due the next time.
+        """
+        return self._sweep(self._retention or USUAL, now or self._clock(), dry_run=dry_run)
+
+    def _sweep(
+        self,
+        retention: Retention,
+        now: datetime,
+        *,
+        dry_run: bool = False,
+        within: Seconds | None = None,
+    ) -> dict[str, int]:
+        def opened(write: bool) -> AbstractContextManager[Connection]:
+            return self._open(write=write)
+
+        sweep = Sweep(opened, retention, now, within=within)
+        if dry_run:
+            return sweep.due()
+        if counts := sweep.run():
+            self._forget_deleted()
+        return counts
+
+    def _sweep_daily(self, retention: Retention) -> None:
+        now = self._clock()
+        with self._open(write=False) as connection:
+            last = last_sweep(connection)
+        if (last is not None and abs(now - last) < DAILY) or not self.users():
+            return
+        try:
+            if last is None:  # it was migrated just now, perhaps: its copy is not for deleting yet
+                with self._open(write=True) as connection:
+                    begin_sweeping(connection, now)
+            else:
+                self._sweep(retention, now, within=_AT_OPENING)
+        except StoreError as error:  # it is due the next time
+            log.warning("the store could not be swept: %s", error)
+
+    def _forget_deleted(self) -> None:
         with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
             sqlite.forget_deleted(self._connection, self._path)
-        return dict(counts)
 
     def _consents(self, connection: Connection, who: str) -> Consents:
         return Consents(consents.read(connection, who), self._unasked, self._barred)
@@ -329,8 +398,7 @@ class SQLMemory:
                     counts[table.__tablename__] = deleted.rowcount
                 connection.execute(delete(UserRow).where(UserRow.id == user_id))
                 counts[UserRow.__tablename__] = 1
-        with self._lock, sqlite.plain_errors(self._path), _os_errors(self._path):
-            sqlite.forget_deleted(self._connection, self._path)
+        self._forget_deleted()
         return counts
 
     def close(self) -> None:
