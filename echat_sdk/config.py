@@ -65,6 +65,9 @@ class Settings(BaseModel):
     exemption: Exemption = Field(
         "", description="Why emotion may be inferred even there; document it."
     )
+    disclosure: str = Field(
+        "auto", max_length=1000, description="Said before somebody is heard: auto, off or a text."
+    )
     retention: Retention = Field(
         Retention(), description="How long what is kept stays; in the file only."
     )
