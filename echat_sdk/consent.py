@@ -158,6 +158,10 @@ class Consent:
             return ConsentState.EXPIRED
         return self.state
 
+    def repeats(self, other: Consent) -> bool:
+        """Whether it is the same answer, given again."""
+        return replace(self, since=other.since) == other
+
 
 UNASKED = Consent()
 

@@ -133,7 +133,7 @@ def _places(settings: config.Settings) -> list[Finding]:
     try:
         from echat_memory import SQLMemory
 
-        SQLMemory(settings.store).close()
+        SQLMemory(settings.store, retention=None).close()
         rows.append(Finding("memory", "good", settings.store))
     except EChatError as error:
         rows.append(Finding("memory", "bad", str(error)))

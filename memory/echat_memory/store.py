@@ -239,7 +239,7 @@ class SQLMemory:
         """Keep what a user answered. It counts from the next call on, in every process.
 
         A refusal also deletes what was kept for that purpose, in the same transaction, down to the
-        bytes. The answer itself stays, as the proof of it.
+        bytes. The answer itself stays, as the proof of it; the same answer again adds nothing.
 
         Args:
             user: The host's own id of the user.
@@ -269,7 +269,8 @@ class SQLMemory:
                 now=now,
                 expires_at=expires_at,
             )
-            user_id = consents.write(connection, who, answers, now=now)
+            news = {p: said for p, said in answers.items() if not said.repeats(known.of(p))}
+            user_id = consents.write(connection, who, news, now=now)
             if state not in REFUSALS:
                 return {}
             refused = Consents({**known.given, **answers}).refused(now)

@@ -27,6 +27,7 @@ from echat_sdk.consent import (
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
+from echat_sdk.protocols import Consenting
 from echat_sdk.turn import Recollection, Turn, TurnStatus
 
 PURPOSES = [*map(str, Purpose), shared_with("captions")]
@@ -134,6 +135,11 @@ def test_who_was_never_asked_is_a_guest_who_leaves_nothing_behind(store: Path, c
     assert store.read_bytes() == before
     with closing(SQLMemory(store, clock=clock)) as memory:
         assert memory.recall("ada") == Recollection()
+
+
+def test_a_memory_can_be_asked_what_its_users_agreed_to(memory: SQLMemory) -> None:
+    assert isinstance(memory, Consenting)
+    assert isinstance(GuestMemory(), Consenting)
 
 
 def test_at_work_emotion_is_not_kept_whoever_agrees(store: Path, clock: Any) -> None:
@@ -250,7 +256,8 @@ def test_what_has_expired_is_neither_written_nor_used(store: Path, clock: Any) -
 
 def test_answers_are_only_ever_added_and_the_newest_counts(store: Path, clock: Any) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
-        memory.consent("ada", Purpose.TRAIN, version="2", channel="cli")
+        for _ in range(3):
+            memory.consent("ada", Purpose.TRAIN, version="2", channel="cli")
         memory.consent("ada", Purpose.TRAIN, ConsentState.WITHDRAWN)
         clock.advance(days=1)
         memory.consent("ada", Purpose.TRAIN, version="3")
