@@ -265,6 +265,8 @@ def permitted(turn: Turn, allowed: Collection[str]) -> Turn | None:
     Returns:
         What may be kept; None where that is nothing, so that the turn lives in RAM alone.
     """
+    if frozenset(allowed) >= REMEMBERED:  # as nearly always, and on the turn's path
+        return turn
     words = Purpose.STORE_TRANSCRIPT in allowed
     sound = Purpose.STORE_EMOTION in allowed
     is_spoken = turn.seconds > 0
