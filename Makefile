@@ -34,8 +34,8 @@ $(VENV)/.dev: $(VENV)/.lite
 demo: $(VENV)/.lite ## run the main job on two spoken examples
 	@$(BIN)/echat models pull echat-lite
 	@mkdir -p answers
-	@$(BIN)/echat reply examples/audio/sad.wav --user demo --out answers/sad.wav
-	@$(BIN)/echat reply examples/audio/happy.wav --user demo --out answers/happy.wav
+	@$(BIN)/echat reply examples/audio/sad.wav --user demo --remember --out answers/sad.wav
+	@$(BIN)/echat reply examples/audio/happy.wav --user demo --remember --out answers/happy.wav
 	@echo
 	@echo "Try next:"
 	@echo "  $(BIN)/echat chat --user demo"

@@ -15,6 +15,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.errors import ConfigError
+from echat_sdk.retention import Retention
+
+Deployment = Literal["private", "service", "workplace", "education"]
+"""Whom an agent serves: its owner on their own machine, customers, employees, pupils."""
+
+Exemption = Literal["", "medical", "safety"]
+"""Why emotion may be inferred where it else may not."""
 
 _PRIVATE = frozenset({"user"})  # settings whose values no message repeats
 
@@ -61,6 +68,18 @@ class Settings(BaseModel):
     threads: int = Field(2, ge=1, le=64, description="Processor threads for the model.")
     infer_emotion: bool = Field(True, description="Whether emotion is inferred from the voice.")
     infer_gender: bool = Field(True, description="Whether gender is inferred from the voice.")
+    deployment: Deployment = Field(
+        "private", description="Where it is used; at work and in education no emotion is inferred."
+    )
+    exemption: Exemption = Field(
+        "", description="Why emotion may be inferred even there; document it."
+    )
+    disclosure: str = Field(
+        "auto", max_length=1000, description="Said before somebody is heard: auto, off or a text."
+    )
+    retention: Retention = Field(
+        Retention(), description="How long what is kept stays; in the file only."
+    )
     max_seconds: float = Field(
         120.0, gt=0, le=600, description="Longest utterance that is taken, in seconds."
     )
@@ -149,7 +168,9 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    named = {f"ECHAT_{key.upper()}": key for key in Settings.model_fields if key != "home"}
+    # Home is read before all others; a table does not fit into a variable.
+    keys = [key for key in Settings.model_fields if key not in ("home", "retention")]
+    named = {f"ECHAT_{key.upper()}": key for key in keys}
     return {key: environ[name] for name, key in named.items() if name in environ}
 
 

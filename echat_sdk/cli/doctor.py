@@ -134,7 +134,8 @@ def _places(settings: config.Settings) -> list[Finding]:
     try:
         from echat_memory import SQLMemory
 
-        SQLMemory(settings.store, encryption=memory_keys.encryption(settings)).close()
+        encryption = memory_keys.encryption(settings)
+        SQLMemory(settings.store, retention=None, encryption=encryption).close()
         rows.append(Finding("memory", "good", settings.store))
     except EChatError as error:
         rows.append(Finding("memory", "bad", str(error)))

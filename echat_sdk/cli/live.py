@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from echat_sdk import config
-from echat_sdk.cli import account, interrupts, memory_keys, rooms
+from echat_sdk.cli import account, agreeing, interrupts, rooms
+from echat_sdk.cli.agreeing import RememberOption
 from echat_sdk.cli.live_view import LiveView, event_as_json
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
+from echat_sdk.disclosure import configured
 from echat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
+    from echat_memory import GuestMemory, SQLMemory
     from echat_sdk.agent.events import Event
     from echat_sdk.config import Settings
     from echat_sdk.io.echo import Kind as Echo
     from echat_sdk.protocols import AudioIO, Memory
+    from echat_sdk.turn import Lang
     from echat_sdk.turn_policy import Preset
 
 PolicyOption = Annotated[
@@ -60,6 +64,7 @@ def talk(
         Path | None,
         typer.Option(help="Keep both sides in this new folder; asks for consent."),
     ] = None,
+    remember: RememberOption = None,
     consent: Annotated[
         bool, typer.Option("--consent", help="All who will be heard agree to be recorded.")
     ] = False,
@@ -89,7 +94,9 @@ def talk(
         record,
         None if record is None else _consent(is_given=consent),
     )
-    asyncio.run(_talk(plan, as_json=as_json))
+    # Before the microphone is opened, and before anything else can be interrupted.
+    with agreeing.memory(settings, remember, by_voice=True, may_ask=not as_json) as memory:
+        asyncio.run(_talk(plan, memory, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +114,14 @@ class _Plan:
     consent: Consent | None
 
 
-async def _talk(plan: _Plan, *, as_json: bool) -> None:
-    from echat_memory import SQLMemory
-
-    settings = plan.settings
+async def _talk(plan: _Plan, memory: SQLMemory | GuestMemory, *, as_json: bool) -> None:
+    allowed = memory.allowed(plan.settings.user)
+    settings = agreeing.heeding(plan.settings, allowed)
+    lang: Lang = "zh" if settings.lang == "zh" else "en"
+    told = configured(settings.disclosure, settings.deployment, lang, allowed)
     async with AsyncExitStack() as stack:
         audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
         view = LiveView(audio, quiet=as_json)
-        memory = stack.enter_context(
-            closing(SQLMemory(settings.store, encryption=memory_keys.encryption(settings)))
-        )
 
         def tell(event: Event) -> None:
             if keep is not None:
@@ -127,9 +132,8 @@ async def _talk(plan: _Plan, *, as_json: bool) -> None:
                 view.show(event)
 
         with view:
-            await converse(
-                settings, plan.policy, view.audio, memory, tell, plan.greeting, quiet=as_json
-            )
+            greeting = f"{told} {plan.greeting}".strip()
+            await converse(settings, plan.policy, view.audio, memory, tell, greeting, quiet=as_json)
 
 
 async def converse(

@@ -15,6 +15,7 @@ from rich.text import Text
 from echat_sdk import config
 from echat_sdk.cli import account, memory_keys
 from echat_sdk.cli.account import printable
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue
 
 if TYPE_CHECKING:
@@ -109,8 +110,14 @@ def _opened(store: str | None) -> Iterator[SQLMemory]:
     from echat_memory import SQLMemory
 
     settings = config.load()
-    encryption = memory_keys.encryption(settings)
-    with closing(SQLMemory(store or settings.store, encryption=encryption)) as memory:
+    # Who looks at what is kept sees all of it, whatever may be used of it.
+    memory = SQLMemory(
+        store or settings.store,
+        unasked=REMEMBERED,
+        retention=settings.retention,
+        encryption=memory_keys.encryption(settings),
+    )
+    with closing(memory):
         yield memory
 
 

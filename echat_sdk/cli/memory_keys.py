@@ -45,7 +45,7 @@ def encrypt(
     settings = config.load()
     mode: Literal["fields", "file"] = "file" if whole else "fields"
     how = replace(_encryption(settings, mode), accept_plain=accept_plain)
-    with closing(SQLMemory(store or settings.store, encryption=how)) as memory:
+    with closing(SQLMemory(store or settings.store, retention=None, encryption=how)) as memory:
         rows = memory.converted
     if as_json:
         account.write_json({"encrypted": mode, "rows": rows}, indent=None)
@@ -79,7 +79,8 @@ def rotate(
     if sum((user is not None, kek, whole)) > 1:
         raise typer.BadParameter("one of --user, --kek and --file")
     settings = config.load()
-    with closing(SQLMemory(store or settings.store, encryption=encryption(settings))) as memory:
+    url, how = store or settings.store, encryption(settings)
+    with closing(SQLMemory(url, retention=None, encryption=how)) as memory:
         if whole:
             memory.rotate_file()
             told = {"file": 1}

@@ -20,6 +20,7 @@ from echat_sdk.cli import account
 from echat_sdk.cli.live import PolicyOption, converse, policy_name
 from echat_sdk.cli.live_view import event_as_json
 from echat_sdk.cli.talk import JsonOption, ModelOption
+from echat_sdk.consent import REMEMBERED
 
 if TYPE_CHECKING:
     from echat_sdk.agent.events import Event
@@ -143,7 +144,7 @@ async def _again(
         def tell(event: Event) -> None:
             recorder.tell(event_as_json(event, settings.user))
 
-        with closing(SQLMemory(store)) as memory:
+        with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
             await converse(
                 settings, after.policy, recorder, memory, tell, after.greeting, quiet=quiet
             )

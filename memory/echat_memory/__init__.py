@@ -1,11 +1,14 @@
 """What is kept of a user, in SQL: their turns, how they sounded, the facts that they told.
 
-`SQLMemory` implements `echat_sdk.protocols.Memory`. Importing this package imports SQLAlchemy.
+`SQLMemory` implements `echat_sdk.protocols.Memory`; so does `GuestMemory`, which writes nothing.
+Importing this package imports SQLAlchemy.
 """
 
 from __future__ import annotations
 
+from echat_memory.guests import GuestMemory
 from echat_memory.keys import Encryption
-from echat_memory.store import SQLMemory, StoredTurn
+from echat_memory.rows import StoredTurn
+from echat_memory.store import SQLMemory
 
-__all__ = ["Encryption", "SQLMemory", "StoredTurn"]
+__all__ = ["Encryption", "GuestMemory", "SQLMemory", "StoredTurn"]

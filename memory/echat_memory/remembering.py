@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from echat_memory import rows, sealing
 from echat_memory.learning import learn, unlearn
 from echat_memory.schema import Base, CueRow, EmotionRow, SessionRow, TurnRow, UserRow
+from echat_sdk.consent import permitted
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn
 
@@ -59,9 +61,15 @@ _INSERTS: dict[type[Base], ReturningInsert[int]] = {
 
 
 def remember(
-    connection: Connection, who: str, turn: Turn, *, turn_id: str | None, now: datetime
-) -> int:
-    """Write a turn, new or in the place of `turn_id`.
+    connection: Connection,
+    who: str,
+    turn: Turn,
+    *,
+    turn_id: str | None,
+    now: datetime,
+    allowed: Collection[str],
+) -> int | None:
+    """Write what may be kept of a turn, new or in the place of `turn_id`.
 
     Args:
         connection: An open transaction; what is written is kept when it ends well.
@@ -69,13 +77,18 @@ def remember(
         turn: The turn.
         turn_id: The turn of this user that it replaces.
         now: The present moment.
+        allowed: The purposes that the user may be used for.
 
     Returns:
-        The id of its row.
+        The id of its row; None where nothing may be kept, so that nothing was written.
 
     Raises:
         StoreError: the user has no turn `turn_id`.
     """
+    kept = permitted(turn, allowed)
+    if kept is None:
+        return None
+    turn = kept
     user_id = connection.execute(_SEEN, {"who": who, "now": now}).scalar_one_or_none()
     if turn_id is not None:
         return _replace(connection, user_id, turn_id, turn, now)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,23 @@ MODEL = "model"
 
 _REPLY_EMOTIONS = {emotion.word: emotion for emotion in ReplyEmotion}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as the store has it.
+
+    Attributes:
+        id: What `remember` returned.
+        session: Turns with the same one belong to one sitting.
+        at: When it was remembered, in UTC.
+        turn: The turn.
+    """
+
+    id: str
+    session: str
+    at: datetime
+    turn: Turn
 
 
 def storable(text: str) -> str:

@@ -1,15 +1,27 @@
 """Words on their way into the store and out of it: sealed where it is encrypted, as they are else.
 
-Whoever writes one of `SEALED` calls `insert` or `seal`, whoever reads one calls `words`; nobody
-else knows of encryption. The cipher, if there is one, comes with the connection.
+Whoever writes one of `SEALED` calls `insert` or `seal`, who empties one `empty`, who reads one
+`words`; nobody else knows of encryption. The cipher, if there is one, comes with the connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    bindparam,
+    func,
+    not_,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute
 
 from echat_memory.schema import Base, EncryptionRow, FactRow, PlanRow, TurnRow
 from echat_sdk.errors import StoreError
@@ -35,6 +47,9 @@ REPLACE = {
     for table, columns in SEALED.items()
 }
 _IS_ENCRYPTED = select(EncryptionRow.id)
+_PREFIX = "echat1:"
+_BLANK = len(_PREFIX) + 48
+"""Characters of a sealed text of none; `cipher` says why, and a test holds both together."""
 
 
 def cipher_of(connection: Connection) -> Cipher | None:
@@ -109,6 +124,32 @@ def replace(
     connection.execute(
         REPLACE[table], {"row": row_id, **{f"new_{name}": text for name, text in sealed.items()}}
     )
+
+
+def has_words(connection: Connection, column: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """A condition: a column of `SEALED` is not empty."""
+    if cipher_of(connection) is None:
+        return column != ""
+    # What seals nothing has a length and an end of its own, for three bytes are four letters.
+    is_blank = and_(func.length(column) == _BLANK, column.like(f"{_PREFIX}%=="))
+    return and_(column != "", not_(is_blank))
+
+
+def empty(
+    connection: Connection, table: type[Base], which: ColumnElement[bool], names: Sequence[str]
+) -> int:
+    """Empty columns of `SEALED` in the rows that a condition names; returns how many had words."""
+    columns: list[InstrumentedAttribute[str]] = [getattr(table, name) for name in names]
+    told = and_(which, or_(*(has_words(connection, column) for column in columns)))
+    nothing = dict.fromkeys(names, "")
+    if cipher_of(connection) is None:
+        _must_be_plain(connection, table)
+        return connection.execute(update(table).where(told).values(nothing)).rowcount
+    found = connection.execute(select(ROW_ID[table], table.__table__.c.user_id).where(told)).all()
+    for row_id, user_id in found:
+        sealed = seal(connection, table, row_id, user_id, nothing)
+        connection.execute(update(table).where(ROW_ID[table] == row_id).values(sealed))
+    return len(found)
 
 
 def _must_be_plain(connection: Connection, table: type[Base]) -> None:

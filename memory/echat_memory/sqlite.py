@@ -332,6 +332,8 @@ def forget_deleted(connection: Connection, path: Path) -> None:
     for backup in path.parent.glob(f"{path.name}.before-*.bak*"):
         backup.unlink()
     with connection.begin():
+        # Most of the work first in a way that no writer waits for.
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
         busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
     if busy:
         raise StoreError(

@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from echat_memory import encrypting, pauses, recall, remembering, rotation, sealing
+from echat_memory import consents, encrypting, pauses, recall, remembering, rotation, sealing
 from echat_memory.database import Collided, open_database
+from echat_memory.forgetting import forget_refused, forget_user
+from echat_memory.guests import RECENT_TURNS, Guests
 from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import key_of, pseudonym
-from echat_memory.schema import PERSONAL, UserRow
+from echat_memory.rows import StoredTurn
+from echat_memory.schema import UserRow
 from echat_memory.sqlite import SQLite
+from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
 from echat_sdk.audio import Seconds
+from echat_sdk.consent import (
+    REFUSALS,
+    Consents,
+    ConsentState,
+    Purpose,
+    answered,
+    in_session,
+    permitted,
+    recallable,
+)
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
+from echat_sdk.retention import USUAL, Retention
 from echat_sdk.turn import Recollection, Turn
 
 if TYPE_CHECKING:
     from echat_memory.cipher import Cipher
 
-RECENT_TURNS = 6
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT: Seconds = 2.0
 """Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
 within as many."""
 
+_AT_OPENING: Seconds = 1.0
+"""How long a sweep may take when a store is opened; the rest is due the next time."""
+
+_PAUSES = frozenset({Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY})
+"""What it takes to keep how somebody pauses."""
+
 _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 _COUNT_USERS = select(func.count()).select_from(UserRow)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTurn:
-    """A turn as the store has it.
-
-    Attributes:
-        id: What `remember` returned.
-        session: Turns with the same one belong to one sitting.
-        at: When it was remembered, in UTC.
-        turn: The turn.
-    """
-
-    id: str
-    session: str
-    at: datetime
-    turn: Turn
 
 
 class SQLMemory:
@@ -62,10 +67,19 @@ class SQLMemory:
     Everything is synchronous. Calls from several threads wait for each other; several processes
     may share one store. A turn that `remember` has returned survives a power cut.
 
+    Of each user it keeps what they agreed to, and no more; see `consent`. What they did not agree
+    to have kept is held in RAM as long as their session lasts, so that one can talk to a guest.
+
     Args:
         url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
             What is missing in it is made, and an older schema is migrated, after a copy.
         turns: How many of the last turns `recall` gives.
+        unasked: Purposes that count as granted as long as nobody asked; for hosts that have seen
+            to consent elsewhere. By default none: who was never asked is a guest.
+        barred: Purposes that nobody can agree to here; see `echat_sdk.consent.barred_in`.
+        retention: How long things stay: opening the store sweeps it, a second at most and once a
+            day, beginning a day after it was first opened with users in it. None sweeps only when
+            told to.
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a call waits for other processes, or for a server. Another right
             after it, if that was in vain, waits a fifth of a second.
@@ -79,7 +93,8 @@ class SQLMemory:
         converted: How many rows were plain when it was opened, and are encrypted now.
 
     Raises:
-        ConfigError: the URL names no such store, or a package is not installed.
+        ConfigError: the URL names no such store, the retention no kind of fact, or a package is
+            not installed.
         MigrationError: the schema is newer than this program.
         StoreError: the store cannot be opened, or is not one.
     """
@@ -89,13 +104,20 @@ class SQLMemory:
         url: str | Path,
         *,
         turns: int = RECENT_TURNS,
+        unasked: Collection[str] = (),
+        barred: Collection[str] = (),
+        retention: Retention | None = USUAL,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_timeout: Seconds = BUSY_TIMEOUT,
         key_file: Path | None = None,
         encryption: Encryption | None = None,
     ) -> None:
         self._turns = turns
+        self._unasked = frozenset(unasked)
+        self._barred = frozenset(barred)
+        self._retention = retention
         self._clock = clock
+        self._guests = Guests(clock)
         self._lock = threading.Lock()
         self._is_closed = False
         self._cipher: Cipher | None = None
@@ -109,6 +131,8 @@ class SQLMemory:
             self._key = key_of(self._database)
             if encryption is not None and encryption.mode == "fields":
                 self._encrypt(encryption)
+            if retention is not None:
+                self._sweep_daily(check_kinds(retention))
         except BaseException:
             self.close()
             raise
@@ -121,23 +145,50 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return recall.recollect(connection, who, query=query, turns=self._turns, now=now)
+            allowed = self._consents(connection, who).allowed(now)
+            found = recall.recollect(connection, who, query=query, turns=self._turns, now=now)
+        found = recallable(found, allowed)
+        # What is held was said before consent was given, or is of a user whose words are not kept.
+        held = (in_session(turn, allowed) for turn in self._guests.turns(user))
+        turns = (*held, *found.turns)
+        return replace(found, turns=turns[max(0, len(turns) - self._turns) :])
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
-        """Make a turn, and the facts told in it, durable; see `Memory.remember`.
+        """Make what the user agreed to of a turn, and of the facts told in it, durable.
 
-        Characters that no database can hold (NUL, lone surrogates) become U+FFFD.
+        See `Memory.remember`. Characters that no database can hold (NUL, lone surrogates) become
+        U+FFFD.
+
+        Returns:
+            The turn's id. That of a turn of which nothing may be kept is good for this session.
 
         Raises:
             StoreError: the store cannot be written, or the user has no turn `turn_id`; nothing
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        return self._write(
-            lambda connection: str(
-                remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
-            )
-        )
+        with self._open(write=False) as connection:  # guests wait for no lock
+            known = self._consents(connection, who)
+        is_guests = turn_id is not None and self._guests.is_guests(turn_id)
+        if not is_guests and permitted(turn, known.allowed(now)) is not None:
+
+            def write(connection: Connection) -> tuple[Consents, int | None]:
+                known = self._consents(connection, who, lock=True)  # withdrawn just now, perhaps
+                allowed = known.allowed(now)
+                return known, remembering.remember(
+                    connection, who, turn, turn_id=turn_id, now=now, allowed=allowed
+                )
+
+            known, row_id = self._write(write)
+            allowed = known.allowed(now)
+            if row_id is not None:
+                if Purpose.STORE_TRANSCRIPT not in allowed:
+                    self._guests.hold(user, str(row_id), in_session(turn, allowed))
+                return str(row_id)
+        held = in_session(turn, known.allowed(now))
+        if not is_guests and known.refused(now):
+            turn_id = None  # its row went when consent did
+        return self._guests.add(user, held, turn_id)
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -145,9 +196,11 @@ class SQLMemory:
         Raises:
             StoreError: the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return pauses.read(connection, who)
+            if self._consents(connection, who).allowed(now) >= _PAUSES:
+                return pauses.read(connection, who)
+        return self._guests.pauses(user)
 
     def keep_pauses(self, user: str, profile: PauseProfile) -> None:
         """Make it durable how a user pauses, if the store knows the user; see `Memory.keep_pauses`.
@@ -155,8 +208,150 @@ class SQLMemory:
         Raises:
             StoreError: the store cannot be written; what was kept before stays.
         """
-        who = pseudonym(self._key, user)
-        self._write(lambda connection: pauses.write(connection, who, profile))
+        who, now = pseudonym(self._key, user), self._clock()
+
+        def write(connection: Connection) -> bool:
+            if not self._consents(connection, who, lock=True).allowed(now) >= _PAUSES:
+                return False
+            pauses.write(connection, who, profile)
+            return True
+
+        if not (self.allowed(user) >= _PAUSES and self._write(write)):
+            self._guests.keep_pauses(user, profile)
+
+    def consents(self, user: str) -> Consents:
+        """All that this user said, and what counts where they said nothing.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._open(write=False) as connection:
+            return self._consents(connection, pseudonym(self._key, user))
+
+    def allowed(self, user: str) -> frozenset[str]:
+        """The purposes that this user may be used for now.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self.consents(user).allowed(self._clock())
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ConsentState.GRANTED,
+        *,
+        version: str = "",
+        channel: str = "host",
+        expires_at: datetime | None = None,
+    ) -> dict[str, int]:
+        """Keep what a user answered. It counts from the next call on, in every process.
+
+        A refusal also deletes what was kept for that purpose, in the same transaction, down to the
+        bytes. The answer itself stays, as the proof of it; the same answer again adds nothing.
+
+        Args:
+            user: The host's own id of the user.
+            purposes: What they were asked about: one purpose, or several that they answered alike.
+            state: What they said.
+            version: Of the text that they were shown or told.
+            channel: How they were asked, such as `cli` or `voice`.
+            expires_at: When a grant ends by itself; None for never.
+
+        Returns:
+            The rows deleted from each table, or emptied of words.
+
+        Raises:
+            ConsentError: a purpose is none, or cannot become that; nothing was kept.
+            StoreError: nothing was kept; or the rows are deleted but something keeps what they
+                leave behind from being removed; says which.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+
+        def write(connection: Connection) -> dict[str, int]:
+            known = self._consents(connection, who, lock=True)
+            answers = answered(
+                known,
+                purposes,
+                state,
+                version=version,
+                channel=channel,
+                now=now,
+                expires_at=expires_at,
+            )
+            news = {p: said for p, said in answers.items() if not said.repeats(known.of(p))}
+            user_id = consents.write(connection, who, news, now=now)
+            if state not in REFUSALS:
+                return {}
+            refused = Consents({**known.given, **answers}).refused(now)
+            return dict(forget_refused(connection, user_id, refused))
+
+        counts = self._write(write)
+        if state in REFUSALS:
+            if Purpose.PROCESS_VOICE in ([purposes] if isinstance(purposes, str) else purposes):
+                self._guests.forget(user)
+            self._forget_deleted(changed=True)
+        return counts
+
+    def sweep(self, now: datetime | None = None, *, dry_run: bool = False) -> dict[str, int]:
+        """Delete what was kept for long enough; may be repeated.
+
+        That is what the retention says, and what consents had allowed that ended by themselves.
+        Writers beside it wait for no more than a few milliseconds at a time, on PostgreSQL also
+        while its tables are written anew at the end. Deleted rows are overwritten, but the gaps
+        that moving rows left in a SQLite file are not: the next `erase` or refusal does that.
+
+        Args:
+            now: The present moment; the store's clock tells it if None.
+            dry_run: Only count.
+
+        Returns:
+            How many of each kind went, or are due.
+
+        Raises:
+            StoreError: the store cannot be written; what was not reached is due the next time.
+        """
+        return self._sweep(self._retention or USUAL, now or self._clock(), dry_run=dry_run)
+
+    def _sweep(
+        self,
+        retention: Retention,
+        now: datetime,
+        *,
+        dry_run: bool = False,
+        within: Seconds | None = None,
+    ) -> dict[str, int]:
+        def opened(write: bool) -> AbstractContextManager[Connection]:
+            return self._open(write=write)
+
+        sweep = Sweep(opened, retention, now, within=within)
+        if dry_run:
+            return sweep.due()
+        # A server writes its tables anew for it, which is too long for whoever only opens a store.
+        if (counts := sweep.run()) and (within is None or isinstance(self._database, SQLite)):
+            self._forget_deleted()
+        return counts
+
+    def _sweep_daily(self, retention: Retention) -> None:
+        now = self._clock()
+        with self._open(write=False) as connection:
+            last = last_sweep(connection)
+        if (last is not None and abs(now - last) < DAILY) or not self.users():
+            return
+        try:
+            if last is None:  # it was migrated just now, perhaps: its copy is not for deleting yet
+                self._write(lambda connection: begin_sweeping(connection, now))
+            else:
+                self._sweep(retention, now, within=_AT_OPENING)
+        except StoreError as error:  # it is due the next time
+            log.warning("the store could not be swept: %s", error)
+
+    def _consents(self, connection: Connection, who: str, *, lock: bool = False) -> Consents:
+        """What a user said; with `lock`, nobody else can add to it in this transaction."""
+        if lock:
+            connection.execute(_LOCK_USER, {"who": who})
+        return Consents(consents.read(connection, who), self._unasked, self._barred)
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -207,7 +402,8 @@ class SQLMemory:
                 behind from being removed; says which.
         """
         who = pseudonym(self._key, user)
-        counts = self._write(lambda connection: _erase(connection, who, self._cipher))
+        self._guests.forget(user)
+        counts = self._write(lambda connection: forget_user(connection, who))
         self._forget_deleted(changed=True)
         return counts
 
@@ -299,18 +495,3 @@ class SQLMemory:
             with self._database.transaction(write=write) as connection:
                 sealing.use(connection, self._cipher)
                 yield connection
-
-
-def _erase(connection: Connection, who: str, cipher: Cipher | None) -> dict[str, int]:
-    """Delete the rows of a user; returns how many from each table."""
-    counts = dict.fromkeys([*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0)
-    user_id = connection.execute(_LOCK_USER, {"who": who}).scalar_one_or_none()
-    if user_id is not None:
-        if cipher is not None:
-            cipher.forget(user_id)  # first, for this alone reaches backups
-        for table in PERSONAL:
-            mine = table.__table__.c.user_id == user_id
-            counts[table.__tablename__] = connection.execute(delete(table).where(mine)).rowcount
-        connection.execute(delete(UserRow).where(UserRow.id == user_id))
-        counts[UserRow.__tablename__] = 1
-    return counts

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from echat_memory import SQLMemory
+from echat_sdk.consent import REMEMBERED
 
 
 class Clock:
@@ -41,7 +42,7 @@ def database(request: pytest.FixtureRequest) -> str:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store at the newest schema; making one takes a hundred times as long as copying it."""
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    SQLMemory(path).close()
+    SQLMemory(path, unasked=REMEMBERED).close()
     return path
 
 
@@ -87,7 +88,7 @@ def key(store: Path | str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def memory(store: Path | str, clock: Callable[[], datetime]) -> Iterator[SQLMemory]:
-    memory = SQLMemory(store, clock=clock)
+    memory = SQLMemory(store, clock=clock, unasked=REMEMBERED)
     yield memory
     memory.close()
 

@@ -24,6 +24,7 @@ from sqlalchemy import Text
 from echat_memory import Encryption, SQLMemory, cipher, encrypting, sealing, sqlite
 from echat_memory.keys import ENVIRON, KEK_BYTES
 from echat_memory.schema import Base, PlanRow
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Turn
@@ -46,7 +47,7 @@ def database() -> str:
 
 @pytest.fixture
 def secret(store: Path) -> Iterator[SQLMemory]:
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         yield memory
 
 
@@ -98,7 +99,8 @@ def test_what_was_sealed_comes_back(
     turn_id = secret.remember("ada", Turn(other))
     secret.remember("ada", kept, turn_id=turn_id)
     assert secret.show("ada", 1)[0].turn == kept
-    assert secret.recall("ada").turns[-1] == kept
+    if words:  # one without is of no use to a reply
+        assert secret.recall("ada").turns[-1] == kept
 
 
 def test_facts_supersede_and_are_taken_back_as_in_a_plain_store(secret: SQLMemory) -> None:
@@ -171,26 +173,26 @@ def test_key_files_are_for_their_owner_only(secret: SQLMemory, store: Path) -> N
 
 
 def test_a_plain_store_is_encrypted_when_it_is_opened_with_a_key(store: Path) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for i in range(300):
             memory.remember(f"user {i % 3}", turn(i))
         before = memory.show("user 1", 1000)
     store.with_name("echat.db.before-0002.bak").write_text(MARKERS[0])
     assert _markers_in(store.parent) == set(MARKERS)
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert memory.converted >= 300
         assert _markers_in(store.parent) == set()
         assert memory.show("user 1", 1000) == before
         assert "they live in Zqxtown" in memory.facts("user 2")
     assert _markers_in(store.parent) == set()
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert memory.converted == 0
 
 
 def test_a_store_half_encrypted_is_readable_and_goes_on_where_it_stopped(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for i in range(10):
             memory.remember("ada", turn(i))
             memory.remember("bob", turn(i))
@@ -206,11 +208,11 @@ def test_a_store_half_encrypted_is_readable_and_goes_on_where_it_stopped(
 
     monkeypatch.setattr(encrypting.sealing, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
-        SQLMemory(store, encryption=FIELDS)
+        SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
     heads = [row[0][:7] for row in _raw(store, "SELECT transcript FROM turns ORDER BY id")]
     assert heads.count("echat1:") == 6  # whole batches only
     left[0] = 1_000
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert memory.converted == len(heads) - 6 + 6  # the facts of both, too
         assert memory.show("ada", 100) == before
         assert _markers_in(store.parent) == set()
@@ -219,9 +221,9 @@ def test_a_store_half_encrypted_is_readable_and_goes_on_where_it_stopped(
 def test_who_opened_a_store_before_it_was_encrypted_writes_no_plain_word_into_it(
     store: Path,
 ) -> None:
-    with closing(SQLMemory(store)) as before:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as before:
         before.remember("ada", Turn("hello"))
-        with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+        with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
             with pytest.raises(StoreError, match="was encrypted after"):
                 before.remember("ada", turn())
             assert len(memory.show("ada")) == 1
@@ -235,7 +237,7 @@ def test_an_encrypted_store_is_not_opened_as_a_plain_one(
     secret.close()
     before = _hashes(store.parent)
     with pytest.raises(StoreError):
-        SQLMemory(store, encryption=how)
+        SQLMemory(store, encryption=how, unasked=REMEMBERED)
     assert _hashes(store.parent) == before
 
 
@@ -252,7 +254,7 @@ def _truncate(path: Path) -> None:
 
 def _another_stores(path: Path) -> None:
     other = path.parent / "other" / "other.db"
-    with closing(SQLMemory(other, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(other, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
     shutil.copy(other.with_name(other.name + path.suffix), path)
     shutil.rmtree(other.parent)
@@ -284,12 +286,12 @@ def test_a_wrong_key_is_told_plainly_and_writes_nothing(
     harm(path)
     before = _hashes(store.parent)
     with pytest.raises(StoreError, match=told):
-        SQLMemory(store, encryption=FIELDS)
+        SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
     assert _hashes(store.parent) == before
     path.unlink(missing_ok=True)
     path.write_bytes(whole)
     path.chmod(0o600)
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert memory.show("ada")[0].turn == turn()
 
 
@@ -297,13 +299,13 @@ def test_the_key_may_come_from_the_environment(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENVIRON, base64.b64encode(b"k" * 32).decode())
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         memory.remember("ada", turn())
     assert not _kek(store).exists()
     for wrong, told in (("not base64 at all!", "not base64"), ("aGVsbG8=", "has 5 bytes")):
         monkeypatch.setenv(ENVIRON, wrong)
         with pytest.raises(StoreError, match=told) as caught:
-            SQLMemory(store, encryption=FIELDS)
+            SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
         assert wrong not in str(caught.value)
 
 
@@ -312,9 +314,13 @@ def _no_answer() -> bytes:
 
 
 def test_the_key_may_come_from_a_function(store: Path) -> None:
-    with closing(SQLMemory(store, encryption=Encryption(key=lambda: b"k" * 32))) as memory:
+    with closing(
+        SQLMemory(store, encryption=Encryption(key=lambda: b"k" * 32), unasked=REMEMBERED)
+    ) as memory:
         memory.remember("ada", turn())
-    with closing(SQLMemory(store, encryption=Encryption(key=lambda: [b"k" * 32]))) as memory:
+    with closing(
+        SQLMemory(store, encryption=Encryption(key=lambda: [b"k" * 32]), unasked=REMEMBERED)
+    ) as memory:
         assert memory.show("ada")[0].turn == turn()
     for source, told in (
         (lambda: b"j" * 32, "another key"),
@@ -322,7 +328,7 @@ def test_the_key_may_come_from_a_function(store: Path) -> None:
         (_no_answer, "TimeoutError"),
     ):
         with pytest.raises(StoreError, match=told):
-            SQLMemory(store, encryption=Encryption(key=source))
+            SQLMemory(store, encryption=Encryption(key=source), unasked=REMEMBERED)
 
 
 def test_a_missing_package_is_told_and_nothing_is_written(
@@ -338,7 +344,7 @@ def test_a_missing_package_is_told_and_nothing_is_written(
     before = _hashes(store.parent)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"echat-sdk\[encryption\]"):
-        SQLMemory(store, encryption=FIELDS)
+        SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
     monkeypatch.undo()
     assert _hashes(store.parent) == before
 
@@ -389,7 +395,8 @@ def test_words_that_were_changed_or_moved_are_refused(
     secret.close()
     harm(store)
     before = _hashes(store.parent)
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    opened = SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED, retention=None)
+    with closing(opened) as memory:
         for read in (memory.show, memory.recall):
             with pytest.raises(StoreError, match=told) as caught:
                 [read(user) for user in ("ada", "bob")]
@@ -415,28 +422,32 @@ def test_a_bit_that_was_flipped_is_seen(secret: SQLMemory, where: int, bit: int)
 def test_a_plain_copy_put_back_is_encrypted_only_when_it_is_said_to_be_trusted(
     store: Path,
 ) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         memory.remember("ada", turn())
     plain = store.read_bytes()
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         memory.remember("ada", turn(1))
     store.write_bytes(plain)
     with pytest.raises(StoreError, match="--accept-plain"):
-        SQLMemory(store, encryption=FIELDS)
+        SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
     assert store.read_bytes() == plain
-    with closing(SQLMemory(store, encryption=Encryption(accept_plain=True))) as memory:
+    with closing(
+        SQLMemory(store, encryption=Encryption(accept_plain=True), unasked=REMEMBERED)
+    ) as memory:
         assert memory.show("ada")[0].turn == turn()
     _raw(store, "UPDATE turns SET reply = 'hello'")
-    memory = SQLMemory(store, encryption=FIELDS)
+    memory = SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
     with closing(memory), pytest.raises(StoreError, match="--accept-plain"):
         memory.show("ada")
-    with closing(SQLMemory(store, encryption=Encryption(accept_plain=True))) as memory:
+    with closing(
+        SQLMemory(store, encryption=Encryption(accept_plain=True), unasked=REMEMBERED)
+    ) as memory:
         assert memory.show("ada")[0].turn.reply == "hello"
 
 
 def test_a_key_that_was_rolled_back_is_never_used(secret: SQLMemory, store: Path) -> None:
     """Its id comes again, in this process or another, for another key."""
-    with closing(SQLMemory(store, encryption=FIELDS)) as other:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as other:
         secret.remember("ada", Turn("hello"))
         with contextlib.suppress(KeyboardInterrupt), secret._open(write=True) as connection:
             secret._cipher.make(connection, 1)  # type: ignore[union-attr]
@@ -459,14 +470,14 @@ def test_after_erasing_a_copy_made_before_cannot_be_read(
     sqlite.copy(store, copy)
     shutil.copy(store.with_name("echat.db.key"), key)
     left = Encryption(key=_kek(store), shares=_shares(store))
-    with closing(SQLMemory(copy, encryption=left)) as memory:
+    with closing(SQLMemory(copy, encryption=left, unasked=REMEMBERED)) as memory:
         assert memory.show("ada")[0].turn == turn()
     share = _raw(_shares(store), "SELECT share FROM shares WHERE user_id = 1")[0][0]
     counts = secret.erase("ada")
     assert counts["user_keys"] == counts["turns"] == 1
     for file in store.parent.iterdir():
         assert share not in file.read_bytes(), file.name
-    with closing(SQLMemory(copy, encryption=left)) as memory:
+    with closing(SQLMemory(copy, encryption=left, unasked=REMEMBERED)) as memory:
         for read in (memory.show, memory.recall):
             with pytest.raises(StoreError, match="is destroyed"):
                 read("ada")
@@ -487,10 +498,14 @@ def test_a_copy_of_the_database_opens_with_the_key_and_the_shares_but_with_neith
     sqlite.copy(store, copy)
     shutil.copy(store.with_name("echat.db.key"), tmp_path / "backup.db.key")
     with pytest.raises(StoreError, match="shares is missing"):
-        SQLMemory(copy, encryption=Encryption(key=_kek(store)))
+        SQLMemory(copy, encryption=Encryption(key=_kek(store)), unasked=REMEMBERED)
     with pytest.raises(StoreError, match="kek is missing"):
-        SQLMemory(copy, encryption=Encryption(shares=_shares(store)))
-    with closing(SQLMemory(copy, encryption=Encryption("fields", _kek(store), _shares(store)))):
+        SQLMemory(copy, encryption=Encryption(shares=_shares(store)), unasked=REMEMBERED)
+    with closing(
+        SQLMemory(
+            copy, encryption=Encryption("fields", _kek(store), _shares(store)), unasked=REMEMBERED
+        )
+    ):
         pass
 
 
@@ -521,7 +536,9 @@ def test_reading_makes_no_key(secret: SQLMemory, store: Path) -> None:
 
 def test_times_of_turns_and_mood_are_as_in_a_plain_store(store: Path) -> None:
     now = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    with closing(SQLMemory(store, encryption=FIELDS, clock=lambda: now)) as memory:
+    with closing(
+        SQLMemory(store, encryption=FIELDS, clock=lambda: now, unasked=REMEMBERED)
+    ) as memory:
         for i in range(3):
             memory.remember("ada", turn(i))
         assert memory.recall("ada").mood == "Lately they have sounded sad more often than not."

@@ -21,6 +21,7 @@ import pytest
 from echat_memory import Encryption, SQLMemory, sqlcipher, sqlite
 from echat_memory.migrations import migrate
 from echat_memory.schema import HEAD
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Turn
@@ -50,7 +51,7 @@ def database() -> str:
 
 @pytest.fixture
 def plain(store: Path) -> Path:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for user in ("ada", "bob"):
             for _ in range(20):
                 memory.remember(user, TURN)
@@ -72,7 +73,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def test_nothing_can_be_read_in_any_file_not_even_the_names_of_tables(tmp_path: Path) -> None:
     path = tmp_path / "new" / "echat.db"
-    with closing(SQLMemory(path, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         for i in range(40):
             memory.remember(f"user {i % 3}", TURN)
         assert memory.show("user 1")[0].turn == TURN
@@ -81,16 +82,16 @@ def test_nothing_can_be_read_in_any_file_not_even_the_names_of_tables(tmp_path: 
         assert memory.erase("user 1")["turns"] == 13
     assert _telling(path.parent) == set()
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
-    with closing(SQLMemory(path, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert memory.users() == 2
 
 
 def test_a_plain_file_is_encrypted_when_it_is_opened_with_a_key(plain: Path) -> None:
     plain.with_name("echat.db.before-0002.bak").write_bytes(b"Zqxwords")
     assert _telling(plain.parent) == set(TELLING)
-    with closing(SQLMemory(plain)) as memory:
+    with closing(SQLMemory(plain, unasked=REMEMBERED)) as memory:
         before = memory.show("ada")
-    with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert memory.show("ada") == before
         assert memory._database.connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     assert _telling(plain.parent) == set()
@@ -105,7 +106,7 @@ def test_a_plain_file_that_another_process_has_open_is_left_alone(plain: Path) -
         child = os.fork()  # locks of one process do not hold between two libraries in it
         if child == 0:
             try:
-                SQLMemory(plain, encryption=WHOLE, busy_timeout=0.05)
+                SQLMemory(plain, encryption=WHOLE, busy_timeout=0.05, unasked=REMEMBERED)
             except StoreError as error:
                 os.write(writer, str(error).encode())
             os._exit(0)
@@ -114,7 +115,7 @@ def test_a_plain_file_that_another_process_has_open_is_left_alone(plain: Path) -
             assert "another process has" in told.read()
         os.waitpid(child, 0)
     assert plain.read_bytes() == before
-    with closing(SQLMemory(plain)) as memory:
+    with closing(SQLMemory(plain, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada", 100)) == 20
 
 
@@ -124,16 +125,16 @@ def test_another_programs_database_is_not_encrypted(tmp_path: Path) -> None:
         other.execute("CREATE TABLE bookmarks (id INTEGER)")
     before = _hashes(tmp_path)
     with pytest.raises(StoreError, match="another program"):
-        SQLMemory(path, encryption=WHOLE)
+        SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)
     assert _hashes(tmp_path) == before
 
 
 def test_words_that_are_sealed_are_not_encrypted_once_more(store: Path) -> None:
-    with closing(SQLMemory(store, encryption=Encryption())) as memory:
+    with closing(SQLMemory(store, encryption=Encryption(), unasked=REMEMBERED)) as memory:
         memory.remember("ada", TURN)
     before = _hashes(store.parent)
     with pytest.raises(StoreError, match="encrypt = fields"):
-        SQLMemory(store, encryption=WHOLE)
+        SQLMemory(store, encryption=WHOLE, unasked=REMEMBERED)
     assert _hashes(store.parent) == before
 
 
@@ -156,19 +157,19 @@ def _another(kek: Path) -> None:
 def test_a_wrong_key_is_told_plainly_and_writes_nothing(
     plain: Path, harm: Callable[[Path], object], encryption: Encryption | None, told: str
 ) -> None:
-    with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         before = memory.show("ada")
     kek = plain.with_name("echat.db.kek")
     whole = kek.read_bytes()
     harm(kek)
     hashes = _hashes(plain.parent)
     with pytest.raises(StoreError, match=told):
-        SQLMemory(plain, encryption=encryption)
+        SQLMemory(plain, encryption=encryption, unasked=REMEMBERED)
     assert _hashes(plain.parent) == hashes
     kek.unlink(missing_ok=True)
     kek.write_bytes(whole)
     kek.chmod(0o600)
-    with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert memory.show("ada") == before
 
 
@@ -176,20 +177,23 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary " * 500)
     with pytest.raises(StoreError, match="is missing"):
-        SQLMemory(path, encryption=WHOLE)
+        SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)
     with pytest.raises(StoreError, match="no encrypted store"):
-        SQLMemory(path, encryption=Encryption("file", key=lambda: b"k" * 32))
+        SQLMemory(path, encryption=Encryption("file", key=lambda: b"k" * 32), unasked=REMEMBERED)
     assert path.read_text() == "dear diary " * 500
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_damaged_file_is_told(plain: Path) -> None:
-    SQLMemory(plain, encryption=WHOLE).close()
+    SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED).close()
     data = bytearray(plain.read_bytes())
     for page in range(3, len(data) // 4096):
         data[page * 4096 + 100] ^= 1
     plain.write_bytes(data)
-    with pytest.raises(StoreError), closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with (
+        pytest.raises(StoreError),
+        closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory,
+    ):
         memory.show("ada")
 
 
@@ -206,18 +210,18 @@ def test_a_missing_package_is_told_and_nothing_is_written(
     before = _hashes(plain.parent)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"echat-sdk\[sqlcipher\]"):
-        SQLMemory(plain, encryption=WHOLE)
+        SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)
     monkeypatch.undo()
     assert _hashes(plain.parent) == before
 
 
 def test_a_server_is_not_a_file() -> None:
     with pytest.raises(ConfigError, match="encrypt = file is for SQLite"):
-        SQLMemory("postgresql://u@h/db", encryption=WHOLE)
+        SQLMemory("postgresql://u@h/db", encryption=WHOLE, unasked=REMEMBERED)
 
 
 def test_the_copy_before_a_migration_is_encrypted_too(plain: Path, tmp_path: Path) -> None:
-    SQLMemory(plain, encryption=WHOLE).close()
+    SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED).close()
     scripts = tmp_path / "migrations"
     shutil.copytree(Path(sqlite.__file__).parent / "migrations", scripts)
     after = f"{int(HEAD) + 1:04}"
@@ -242,42 +246,44 @@ def test_the_copy_before_a_migration_is_encrypted_too(plain: Path, tmp_path: Pat
 
 def test_a_new_key_takes_the_old_ones_place(plain: Path) -> None:
     kek = plain.with_name("echat.db.kek")
-    with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         before, old = memory.show("ada"), kek.read_bytes()
         memory.rotate_file()
         assert memory.show("ada") == before
         memory.remember("ada", TURN)
     assert kek.read_bytes() != old
     assert not list(plain.parent.glob("*.next"))
-    with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada", 100)) == 21
     with pytest.raises(StoreError, match="does not open"):
-        SQLMemory(plain, encryption=Encryption("file", key=lambda: old))
+        SQLMemory(plain, encryption=Encryption("file", key=lambda: old), unasked=REMEMBERED)
 
 
 def test_a_key_from_a_function_is_changed_by_giving_two(plain: Path) -> None:
     old, new = b"o" * 32, b"n" * 32
-    memory = SQLMemory(plain, encryption=Encryption("file", key=lambda: old))
+    memory = SQLMemory(plain, encryption=Encryption("file", key=lambda: old), unasked=REMEMBERED)
     with closing(memory), pytest.raises(StoreError, match="the new one and then the old one"):
         memory.rotate_file()
     both = Encryption("file", key=lambda: [new, old])
-    with closing(SQLMemory(plain, encryption=both)) as memory:
+    with closing(SQLMemory(plain, encryption=both, unasked=REMEMBERED)) as memory:
         memory.rotate_file()
-    with closing(SQLMemory(plain, encryption=Encryption("file", key=lambda: new))) as memory:
+    with closing(
+        SQLMemory(plain, encryption=Encryption("file", key=lambda: new), unasked=REMEMBERED)
+    ) as memory:
         assert memory.show("ada")
 
 
 def test_a_process_that_has_the_file_open_is_told_that_its_key_was_changed(plain: Path) -> None:
     with (
-        closing(SQLMemory(plain, encryption=WHOLE)) as one,
-        closing(SQLMemory(plain, encryption=WHOLE)) as two,
+        closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as one,
+        closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as two,
     ):
         two.show("ada")
         one.rotate_file()
         with pytest.raises(StoreError):
             two.remember("ada", TURN)
         one.remember("ada", TURN)
-    with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada", 100)) == 21
 
 
@@ -285,17 +291,19 @@ def test_a_process_that_has_the_file_open_is_told_that_its_key_was_changed(plain
 def test_only_a_file_encrypted_as_a_whole_is_given_a_new_file_key(
     store: Path, memory_is_plain: bool
 ) -> None:
-    memory = SQLMemory(store, encryption=None if memory_is_plain else Encryption())
+    memory = SQLMemory(
+        store, encryption=None if memory_is_plain else Encryption(), unasked=REMEMBERED
+    )
     with closing(memory), pytest.raises(StoreError, match="not encrypted as a whole"):
         memory.rotate_file()
 
 
 def _convert(path: Path) -> None:
-    SQLMemory(path, encryption=WHOLE).close()
+    SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED).close()
 
 
 def _rotate(path: Path) -> None:
-    with closing(SQLMemory(path, encryption=WHOLE)) as memory:
+    with closing(SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         memory.rotate_file()
 
 
@@ -330,7 +338,7 @@ _KILLS = [
 def test_a_kill_at_any_moment_leaves_a_store_that_opens_whole(
     plain: Path, work: Callable[[Path], None], kills: int
 ) -> None:
-    with closing(SQLMemory(plain)) as memory:
+    with closing(SQLMemory(plain, unasked=REMEMBERED)) as memory:
         before = memory.show("ada", 100), memory.facts("bob")
     if work is _rotate:
         _convert(plain)
@@ -341,10 +349,10 @@ def test_a_kill_at_any_moment_leaves_a_store_that_opens_whole(
     for _ in range(kills):
         _restored(files, plain.parent)
         _kill(work, plain, generator.uniform(0, 1.5 * took))
-        with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+        with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
             assert (memory.show("ada", 100), memory.facts("bob")) == before
         _rotate(plain)
-        with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+        with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
             assert (memory.show("ada", 100), memory.facts("bob")) == before
         assert not list(plain.parent.glob("*.next"))
         assert _telling(plain.parent) == set()
@@ -379,7 +387,7 @@ def _dies(work: Callable[[Path], None], path: Path, at: int) -> bool:
 def test_a_kill_where_a_file_gets_its_name_leaves_a_store_that_opens_whole(
     plain: Path, work: Callable[[Path], None]
 ) -> None:
-    with closing(SQLMemory(plain)) as memory:
+    with closing(SQLMemory(plain, unasked=REMEMBERED)) as memory:
         before = memory.show("ada", 100)
     if work is _rotate:
         _convert(plain)
@@ -388,6 +396,6 @@ def test_a_kill_where_a_file_gets_its_name_leaves_a_store_that_opens_whole(
         _restored(files, plain.parent)
         if not _dies(work, plain, at):
             break
-        with closing(SQLMemory(plain, encryption=WHOLE)) as memory:
+        with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
             assert memory.show("ada", 100) == before
     assert at == 5  # the key's and the file's, or the new key's first and second: before and after

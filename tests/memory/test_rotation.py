@@ -18,6 +18,7 @@ import pytest
 
 from echat_memory import Encryption, SQLMemory, cipher, encrypting
 from echat_memory.keys import ENVIRON
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn
 
@@ -34,7 +35,7 @@ def database() -> str:
 
 @pytest.fixture
 def secret(store: Path) -> Iterator[SQLMemory]:
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         yield memory
 
 
@@ -106,12 +107,12 @@ def test_a_new_kek_wraps_the_keys_and_no_word_is_sealed_anew(
     assert _told(secret) == before
     secret.remember("dan", Turn("hello"))
     secret.close()
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert _told(memory) == before
         assert memory.show("dan")
     _kek(store).write_bytes(old)
     with pytest.raises(StoreError, match="another key"):
-        SQLMemory(store, encryption=FIELDS)
+        SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
 
 
 def test_a_new_kek_in_the_environment_comes_before_the_old_one(
@@ -119,23 +120,23 @@ def test_a_new_kek_in_the_environment_comes_before_the_old_one(
 ) -> None:
     old, new = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
     monkeypatch.setenv(ENVIRON, old)
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         _fill(memory)
         before = _told(memory)
         with pytest.raises(StoreError, match="give the new one and then the old one"):
             memory.rotate_key()
     monkeypatch.setenv(ENVIRON, f"{new}, {old}")
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert memory.rotate_key() == len(USERS)
     monkeypatch.setenv(ENVIRON, new)
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert _told(memory) == before
 
 
 def test_a_process_that_was_there_before_goes_on_with_new_keys(store: Path) -> None:
     with (
-        closing(SQLMemory(store, encryption=FIELDS)) as one,
-        closing(SQLMemory(store, encryption=FIELDS)) as two,
+        closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as one,
+        closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as two,
     ):
         _fill(one)
         assert _told(two) == _told(one)
@@ -145,13 +146,13 @@ def test_a_process_that_was_there_before_goes_on_with_new_keys(store: Path) -> N
             two.remember("ada", Turn("hello"))
             two.remember(f"new after {i}", Turn("hello"))
             assert _told(two) == _told(one)
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada", 1000)) == TURNS + 4
         assert memory.users() == len(USERS) + 4
 
 
 def test_a_plain_store_has_no_keys_to_change(store: Path) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for change in (memory.rotate, memory.rotate_key):
             with pytest.raises(StoreError, match="are not encrypted"):
                 change()
@@ -161,17 +162,17 @@ def test_a_plain_store_has_no_keys_to_change(store: Path) -> None:
 
 
 def _convert(store: Path) -> None:
-    with closing(SQLMemory(store, encryption=FIELDS)):
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)):
         pass
 
 
 def _rotate(store: Path) -> None:
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         memory.rotate()
 
 
 def _rotate_kek(store: Path) -> None:
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         memory.rotate_key()
 
 
@@ -236,7 +237,9 @@ _EVERY = [pytest.mark.slow, pytest.mark.timeout(1200)]
 def test_a_kill_at_any_statement_leaves_every_row_readable_and_the_work_to_be_ended(
     store: Path, work: Callable[[Path], None], step: int
 ) -> None:
-    with closing(SQLMemory(store, encryption=None if work is _convert else FIELDS)) as memory:
+    with closing(
+        SQLMemory(store, encryption=None if work is _convert else FIELDS, unasked=REMEMBERED)
+    ) as memory:
         _fill(memory)
         before = _told(memory)
     pristine = {file: file.read_bytes() for file in store.parent.iterdir()}
@@ -250,11 +253,11 @@ def test_a_kill_at_any_statement_leaves_every_row_readable_and_the_work_to_be_en
         if not _dies_at(store, work, statement):
             break
         kills += 1
-        with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+        with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
             assert _told(memory) == before
             memory.remember("dan", Turn("hello"))
         work(store)
-        with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+        with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
             assert _told(memory) == before
             assert memory.show("dan")
         if work is _rotate:
@@ -274,7 +277,9 @@ def test_a_kill_at_any_statement_leaves_every_row_readable_and_the_work_to_be_en
 def test_a_kill_at_a_random_moment_while_another_process_writes_loses_nothing(
     store: Path, kills: int
 ) -> None:
-    with closing(SQLMemory(store, encryption=FIELDS, busy_timeout=10)) as memory:
+    with closing(
+        SQLMemory(store, encryption=FIELDS, busy_timeout=10, unasked=REMEMBERED)
+    ) as memory:
         _fill(memory)
         before = _told(memory)
         generator = random.Random(11)
@@ -294,6 +299,6 @@ def test_a_kill_at_a_random_moment_while_another_process_writes_loses_nothing(
         said = memory.show("dan", 100_000)
         memory.rotate()
         memory.rotate_key()
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         assert _told(memory) == before
         assert memory.show("dan", 100_000) == said

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from echat_memory import Encryption, SQLMemory, cipher, encrypting
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn
 
@@ -25,7 +26,7 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def secret(store: Path | str) -> Iterator[SQLMemory]:
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         yield memory
 
 
@@ -51,17 +52,17 @@ def test_a_plain_store_is_encrypted_and_then_opens_with_its_key_alone(
     for user in ("ada", "bob", "ada"):
         memory.remember(user, TURN)
     before = memory.show("ada")
-    with closing(SQLMemory(store, encryption=FIELDS)) as secret:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as secret:
         assert secret.converted == 3 + 4
         assert secret.show("ada") == before
         assert all(text.startswith("echat1:") for text in _texts(sql, store))
         with pytest.raises(StoreError, match="was encrypted after"):
             memory.remember("ada", TURN)
     with pytest.raises(StoreError, match=r"words in .* are encrypted"):
-        SQLMemory(store)
+        SQLMemory(store, unasked=REMEMBERED)
     key.with_suffix(".kek").write_bytes(os.urandom(32))
     with pytest.raises(StoreError, match="another key than"):
-        SQLMemory(store, encryption=FIELDS)
+        SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)
 
 
 def test_moved_words_are_refused(secret: SQLMemory, store: Path | str, sql: Sql) -> None:
@@ -79,7 +80,7 @@ def test_new_keys_take_the_place_of_old_ones(
     for user in ("ada", "bob"):
         secret.remember(user, TURN)
     before = {text[: cipher.PREFIX_LENGTH] for text in _texts(sql, store)}
-    with closing(SQLMemory(store, encryption=FIELDS)) as other:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as other:
         assert secret.rotate() == 2 * 3
         assert secret.rotate_key() == 2
         after = {text[: cipher.PREFIX_LENGTH] for text in _texts(sql, store)}
@@ -117,7 +118,9 @@ def test_users_that_write_while_keys_change_and_processes_die_lose_nothing(
         child = os.fork()
         if child == 0:
             try:
-                with closing(SQLMemory(store, encryption=FIELDS, busy_timeout=10)) as memory:
+                with closing(
+                    SQLMemory(store, encryption=FIELDS, busy_timeout=10, unasked=REMEMBERED)
+                ) as memory:
                     for n in itertools.count(i):
                         (memory.rotate, memory.rotate_key)[n % 2]()
             finally:
@@ -131,7 +134,7 @@ def test_users_that_write_while_keys_change_and_processes_die_lose_nothing(
                 assert "locked" in str(error) or "busy" in str(error)  # noqa: PT017
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    with closing(SQLMemory(store, encryption=FIELDS)) as memory:
+    with closing(SQLMemory(store, encryption=FIELDS, unasked=REMEMBERED)) as memory:
         memory.rotate()
         memory.rotate_key()
         assert {user: memory.show(user, 100) for user in ("ada", "bob")} == before

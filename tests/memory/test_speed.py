@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from echat_memory import Encryption, SQLMemory
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues, Emotion
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Timings, Turn
@@ -48,7 +49,7 @@ def _milliseconds(name: str, call: Callable[[int], object], n: int) -> float:
 
 
 def _fill(store: Path, turns: int, encryption: Encryption | None) -> None:
-    memory = SQLMemory(store, encryption=encryption)
+    memory = SQLMemory(store, encryption=encryption, unasked=REMEMBERED)
     memory._database.connection.exec_driver_sql(
         "PRAGMA synchronous = OFF"
     )  # only while it is filled
@@ -69,7 +70,7 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(
     for turns in (1_000, 10_000):
         store = tmp_path / f"{turns}.db"
         _fill(store, turns, encryption)
-        with closing(SQLMemory(store, encryption=encryption)) as memory:
+        with closing(SQLMemory(store, encryption=encryption, unasked=REMEMBERED)) as memory:
             took[turns] = _milliseconds(
                 f"recall in {turns} turns",
                 lambda i, memory=memory: memory.recall(f"user {i % USERS}", query="my dog"),  # type: ignore[misc]
@@ -92,7 +93,9 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(
             )
         _milliseconds(
             "open",
-            lambda _, store=store: SQLMemory(store, encryption=encryption).close(),
+            lambda _, store=store: SQLMemory(
+                store, encryption=encryption, unasked=REMEMBERED
+            ).close(),
             20,
         )  # type: ignore[misc]
     # Without its indexes, ten times the turns would take ten times as long.

@@ -13,6 +13,7 @@ from echat_memory import Encryption, SQLMemory
 from echat_sdk import config
 from echat_sdk.cli import memory_keys
 from echat_sdk.cli.memory import app
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Turn
 
@@ -21,7 +22,7 @@ from echat_sdk.turn import Turn
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "echat.db"
     monkeypatch.setenv("ECHAT_HOME", str(tmp_path))
-    with closing(SQLMemory(path)) as memory:
+    with closing(SQLMemory(path, unasked=REMEMBERED)) as memory:
         for name in ("Rex", "Max"):
             memory.remember("ada", Turn(f"My dog is called {name}."))
     return path
