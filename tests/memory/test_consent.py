@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -52,12 +52,17 @@ NEEDS = {
     AGE: {Purpose.STORE_EMOTION, Purpose.INFER_AGE},
     THINK: REMEMBERED,
 }
+sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 ALWAYS = {Purpose.LONG_TERM_MEMORY, Purpose.PROCESS_VOICE}
 
 
-def markers(folder: Path) -> set[str]:
-    """The markers that can be read in the bytes of any file."""
-    data = [file.read_bytes() for file in folder.iterdir()]
+Sql = Callable[[Path | str, str], list[tuple[Any, ...]]]
+Contents = Callable[[], list[bytes]]
+
+
+def markers(contents: Contents) -> set[str]:
+    """The markers that can be read in the store."""
+    data = contents()
     return {
         marker
         for marker in NEEDS
@@ -93,7 +98,13 @@ def bring_to(memory: SQLMemory, purpose: str, state: ConsentState, clock: Any) -
 @pytest.mark.parametrize("state", ConsentState)
 @pytest.mark.parametrize("purpose", PURPOSES)
 def test_nothing_is_written_that_the_table_forbids(
-    store: Path, clock: Any, purpose: str, state: ConsentState, others: str
+    store: Path | str,
+    clock: Any,
+    purpose: str,
+    state: ConsentState,
+    others: str,
+    contents: Contents,
+    sql: Sql,
 ) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         bring_to(memory, purpose, state, clock)
@@ -112,12 +123,11 @@ def test_nothing_is_written_that_the_table_forbids(
         assert turn.transcript == TURN.transcript
         assert Purpose.INFER_GENDER in allowed or not turn.cues.gender.is_known
         memory.close()
-        assert markers(store.parent) == may_be_found(allowed)
-    with closing(sqlite3.connect(store)) as raw:
-        counts = {
-            table: raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("turns", "facts", "turn_emotions", "pause_profiles")
-        }
+        assert markers(contents) == may_be_found(allowed)
+    counts = {
+        table: sql(store, f"SELECT count(*) FROM {table}")[0][0]
+        for table in ("turns", "facts", "turn_emotions", "pause_profiles")
+    }
     keeps = allowed >= ALWAYS and allowed & {Purpose.STORE_TRANSCRIPT, Purpose.STORE_EMOTION}
     assert bool(counts["turns"]) == bool(keeps)
     assert bool(counts["facts"]) == (WORDS in may_be_found(allowed))
@@ -125,14 +135,16 @@ def test_nothing_is_written_that_the_table_forbids(
     assert bool(counts["pause_profiles"]) == bool(allowed >= ALWAYS and keeps)
 
 
-def test_who_was_never_asked_is_a_guest_who_leaves_nothing_behind(store: Path, clock: Any) -> None:
-    before = store.read_bytes()
+def test_who_was_never_asked_is_a_guest_who_leaves_nothing_behind(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
+    before = contents()
     with closing(SQLMemory(store, clock=clock)) as memory:
         memory.remember("ada", TURN)
         assert [t.transcript for t in memory.recall("ada").turns] == [TURN.transcript]
         assert memory.show("ada") == []
         assert memory.users() == 0
-    assert store.read_bytes() == before
+    assert contents() == before
     with closing(SQLMemory(store, clock=clock)) as memory:
         assert memory.recall("ada") == Recollection()
 
@@ -142,14 +154,18 @@ def test_a_memory_can_be_asked_what_its_users_agreed_to(memory: SQLMemory) -> No
     assert isinstance(GuestMemory(), Consenting)
 
 
-def test_at_work_emotion_is_not_kept_whoever_agrees(store: Path, clock: Any) -> None:
+def test_at_work_emotion_is_not_kept_whoever_agrees(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
     with closing(SQLMemory(store, barred=barred_in("workplace"), clock=clock)) as memory:
         memory.consent("ada", PURPOSES)
         memory.remember("ada", TURN)
-    assert markers(store.parent) == {WORDS, REPLY}
+    assert markers(contents) == {WORDS, REPLY}
 
 
-def test_a_turn_begun_before_consent_was_given_is_never_written(store: Path, clock: Any) -> None:
+def test_a_turn_begun_before_consent_was_given_is_never_written(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         turn_id = memory.remember("ada", Turn(WORDS, status=TurnStatus.OPEN))
         memory.consent("ada", REMEMBERED)
@@ -157,7 +173,7 @@ def test_a_turn_begun_before_consent_was_given_is_never_written(store: Path, clo
         memory.remember("ada", Turn("hello"))
         assert [t.transcript for t in memory.recall("ada").turns] == [TURN.transcript, "hello"]
         assert [s.turn.transcript for s in memory.show("ada")] == ["hello"]
-    assert markers(store.parent) == set()
+    assert markers(contents) == set()
 
 
 # --- refusing --------------------------------------------------------------------------------
@@ -185,7 +201,7 @@ def test_to_refuse_later_leaves_what_would_have_been_kept_had_one_refused_before
 
 @pytest.mark.parametrize("purpose", sorted(REMEMBERED))
 def test_withdrawal_takes_what_was_kept_for_it_down_to_the_bytes(
-    store: Path, clock: Any, purpose: str
+    store: Path | str, clock: Any, purpose: str, contents: Contents
 ) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         memory.consent("ada", PURPOSES)
@@ -194,18 +210,19 @@ def test_withdrawal_takes_what_was_kept_for_it_down_to_the_bytes(
             memory.remember("ada", replace(TURN, transcript=words, reply=REPLY * 9))
             memory.remember("bob", Turn("I live in Leeds."))
         memory.keep_pauses("ada", PauseProfile(mean=0.8, count=3))
-        assert markers(store.parent) == set(NEEDS)
+        assert markers(contents) == set(NEEDS)
         counts = memory.consent("ada", purpose, ConsentState.WITHDRAWN, channel="voice")
         assert counts
-        assert markers(store.parent) == may_be_found(set(PURPOSES) - {purpose})
+        assert markers(contents) == may_be_found(set(PURPOSES) - {purpose})
         withdrawn = memory.consents("ada").of(purpose)
         assert (withdrawn.state, withdrawn.channel) == (ConsentState.WITHDRAWN, "voice")
         assert memory.pauses("ada").count == (0 if purpose in ALWAYS else 3)
         assert sum(t.transcript == "I live in Leeds." for t in memory.recall("bob").turns) == 6
 
 
+@sqlite_only
 def test_without_secure_delete_the_scan_finds_what_was_withdrawn(
-    store: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+    store: Path | str, clock: Any, monkeypatch: pytest.MonkeyPatch, contents: Contents
 ) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         forget = memory._database.forget_deleted
@@ -216,10 +233,12 @@ def test_without_secure_delete_the_scan_finds_what_was_withdrawn(
         for _ in range(20):
             memory.remember("ada", TURN)
         memory.consent("ada", Purpose.LONG_TERM_MEMORY, ConsentState.WITHDRAWN)
-        assert markers(store.parent)
+        assert markers(contents)
 
 
-def test_withdrawal_counts_within_the_turn_and_in_every_process(store: Path, clock: Any) -> None:
+def test_withdrawal_counts_within_the_turn_and_in_every_process(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
     with (
         closing(SQLMemory(store, clock=clock)) as memory,
         closing(SQLMemory(store, clock=clock)) as other,
@@ -231,11 +250,11 @@ def test_withdrawal_counts_within_the_turn_and_in_every_process(store: Path, clo
         assert memory.remember("ada", TURN, turn_id=held) == held
         assert len(memory.recall("ada").turns) == 1
         assert other.show("ada") == []
-        assert markers(store.parent) == set()
+        assert markers(contents) == set()
 
 
 def test_voice_that_may_not_be_listened_to_any_more_is_forgotten_in_ram_too(
-    store: Path, clock: Any
+    store: Path | str, clock: Any
 ) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         memory.consent("ada", RUN)
@@ -244,7 +263,9 @@ def test_voice_that_may_not_be_listened_to_any_more_is_forgotten_in_ram_too(
         assert memory.recall("ada").turns == ()
 
 
-def test_what_has_expired_is_neither_written_nor_used(store: Path, clock: Any) -> None:
+def test_what_has_expired_is_neither_written_nor_used(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         memory.consent("ada", REMEMBERED, expires_at=clock.now + timedelta(days=30))
         memory.remember("ada", Turn("I live in Leeds.", cues=Cues(Cue("sad", 0.9))))
@@ -253,12 +274,14 @@ def test_what_has_expired_is_neither_written_nor_used(store: Path, clock: Any) -
         clock.advance(days=1)
         assert memory.recall("ada") == Recollection()
         memory.remember("ada", TURN)
-        assert markers(store.parent) == set()
+        assert markers(contents) == set()
         memory.consent("ada", REMEMBERED)  # renewed in time: it was not swept yet
         assert memory.recall("ada").facts == ("they live in Leeds",)
 
 
-def test_answers_are_only_ever_added_and_the_newest_counts(store: Path, clock: Any) -> None:
+def test_answers_are_only_ever_added_and_the_newest_counts(
+    store: Path | str, clock: Any, sql: Sql
+) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         for _ in range(3):
             memory.consent("ada", Purpose.TRAIN, version="2", channel="cli")
@@ -269,8 +292,7 @@ def test_answers_are_only_ever_added_and_the_newest_counts(store: Path, clock: A
         assert (consent.version, consent.since) == ("3", clock.now)
         memory.consent("bob", Purpose.TRAIN, ConsentState.DENIED)
         assert memory.allowed("bob") == set()
-    with closing(sqlite3.connect(store)) as raw:
-        kept = raw.execute("SELECT state, version FROM consents ORDER BY id").fetchall()
+    kept = sql(store, "SELECT state, version FROM consents ORDER BY id")
     assert kept == [("granted", "2"), ("withdrawn", ""), ("granted", "3"), ("denied", "")]
 
 

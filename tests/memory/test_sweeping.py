@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -30,12 +30,16 @@ TURN = Turn("My dog is called Zqxrex.", cues=CUES, think="zqxthink", reply="zqxr
 MARKERS = ("Zqxrex", "zqxthink", "zqxreply", "zqxemotion", "zqxgender")
 
 
-def opened(store: Path, clock: Any, **given: Any) -> closing[SQLMemory]:
+def opened(store: Path | str, clock: Any, **given: Any) -> closing[SQLMemory]:
     return closing(SQLMemory(store, unasked=REMEMBERED, clock=clock, **given))
 
 
-def markers(folder: Path) -> set[str]:
-    data = [file.read_bytes() for file in folder.iterdir()]
+Contents = Callable[[], list[bytes]]
+sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def markers(contents: Contents) -> set[str]:
+    data = contents()
     return {marker for marker in MARKERS if any(marker.encode() in each for each in data)}
 
 
@@ -47,7 +51,7 @@ def rows(memory: SQLMemory, *tables: str) -> dict[str, int]:
         }
 
 
-def test_each_kind_goes_in_its_own_time(store: Path, clock: Any) -> None:
+def test_each_kind_goes_in_its_own_time(store: Path | str, clock: Any, contents: Contents) -> None:
     keep = Retention(think_days=7, emotions_days=30, turns_days=90, facts_days=365)
     with opened(store, clock, retention=keep) as memory:
         memory.remember("ada", TURN)
@@ -55,7 +59,7 @@ def test_each_kind_goes_in_its_own_time(store: Path, clock: Any) -> None:
         seen: list[tuple[int, dict[str, int], set[str]]] = []
         for day in range(0, 400, 5):
             if went := memory.sweep():
-                seen.append((day, went, set(MARKERS) - markers(store.parent)))
+                seen.append((day, went, set(MARKERS) - markers(contents)))
             clock.advance(days=5)
         assert [(day, went) for day, went, _ in seen] == [
             (10, {"thoughts": 1}),
@@ -72,7 +76,9 @@ def test_each_kind_goes_in_its_own_time(store: Path, clock: Any) -> None:
         assert memory.recall("ada") == Recollection()
 
 
-def test_a_fact_outlives_its_turn_and_is_told(store: Path, clock: Any) -> None:
+def test_a_fact_outlives_its_turn_and_is_told(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
     with opened(store, clock) as memory:
         memory.remember("ada", TURN)
         clock.advance(days=80)
@@ -83,11 +89,11 @@ def test_a_fact_outlives_its_turn_and_is_told(store: Path, clock: Any) -> None:
         assert [stored.turn.transcript for stored in memory.show("ada")] == ["hello"]
         # And goes with consent to words, or to a voice: nobody knows any more whether it was said.
         memory.consent("ada", Purpose.PROCESS_VOICE, ConsentState.DENIED)
-        assert "Zqxrex" not in markers(store.parent)
+        assert "Zqxrex" not in markers(contents)
 
 
 def test_facts_that_pass_go_by_their_kind_and_those_that_were_replaced_with_turns(
-    store: Path, clock: Any
+    store: Path | str, clock: Any
 ) -> None:
     with opened(store, clock) as memory:
         for said in ("I live in Leeds.", "I live in York.", "I have an exam on Friday."):
@@ -101,7 +107,7 @@ def test_facts_that_pass_go_by_their_kind_and_those_that_were_replaced_with_turn
 
 
 def test_to_sweep_again_finds_nothing_and_a_dry_run_deletes_nothing(
-    store: Path, clock: Any
+    store: Path | str, clock: Any
 ) -> None:
     with opened(store, clock) as memory:
         for _ in range(3):
@@ -117,7 +123,10 @@ def test_to_sweep_again_finds_nothing_and_a_dry_run_deletes_nothing(
         )
 
 
-def test_without_secure_delete_the_scan_finds_what_was_swept(store: Path, clock: Any) -> None:
+@sqlite_only
+def test_without_secure_delete_the_scan_finds_what_was_swept(
+    store: Path | str, clock: Any, contents: Contents
+) -> None:
     with opened(store, clock) as memory:
         memory._database.connection.exec_driver_sql("PRAGMA secure_delete = OFF")
         memory._database.connection.commit()
@@ -125,10 +134,10 @@ def test_without_secure_delete_the_scan_finds_what_was_swept(store: Path, clock:
             memory.remember("ada", TURN)
         clock.advance(days=100)
         memory.sweep()
-        assert markers(store.parent)
+        assert markers(contents)
 
 
-def test_records_and_whoever_is_gone_for_good_go_last(store: Path, clock: Any) -> None:
+def test_records_and_whoever_is_gone_for_good_go_last(store: Path | str, clock: Any) -> None:
     with opened(store, clock) as memory:
         memory.consent("ada", REMEMBERED)
         memory.remember("ada", TURN)
@@ -157,7 +166,7 @@ def test_records_and_whoever_is_gone_for_good_go_last(store: Path, clock: Any) -
         }
 
 
-def test_who_comes_back_keeps_their_answers(store: Path, clock: Any) -> None:
+def test_who_comes_back_keeps_their_answers(store: Path | str, clock: Any) -> None:
     with opened(store, clock) as memory:
         memory.consent("ada", REMEMBERED)
         clock.advance(days=4 * 365)
@@ -169,7 +178,7 @@ def test_who_comes_back_keeps_their_answers(store: Path, clock: Any) -> None:
 
 @pytest.mark.parametrize("purpose", sorted(REMEMBERED - RUN))
 def test_what_a_consent_had_allowed_goes_when_it_ends(
-    store: Path, clock: Any, purpose: Purpose
+    store: Path | str, clock: Any, purpose: Purpose
 ) -> None:
     with closing(SQLMemory(store, clock=clock)) as memory:
         memory.consent("ada", REMEMBERED - {purpose})
@@ -199,14 +208,14 @@ def age(memory: SQLMemory, clock: Any, days: float) -> None:
         connection.execute(update(TurnRow).values(created_at=old))
 
 
-def thought(store: Path, clock: Any, **given: Any) -> bool:
+def thought(store: Path | str, clock: Any, **given: Any) -> bool:
     """Whether the last thought is still there once the store was opened."""
     with opened(store, clock, **given) as memory:
         return bool(memory.show("ada")[-1].turn.think)
 
 
 def test_a_store_is_swept_when_it_is_opened_once_a_day_from_its_second_day_on(
-    store: Path, clock: Any
+    store: Path | str, clock: Any
 ) -> None:
     with opened(store, clock) as memory:
         memory.remember("ada", TURN)
@@ -224,7 +233,8 @@ def test_a_store_is_swept_when_it_is_opened_once_a_day_from_its_second_day_on(
     assert not thought(store, clock)
 
 
-def test_a_store_that_is_locked_opens_all_the_same(store: Path, clock: Any) -> None:
+@sqlite_only
+def test_a_store_that_is_locked_opens_all_the_same(store: Path | str, clock: Any) -> None:
     with opened(store, clock) as memory:
         memory.remember("ada", TURN)
     assert thought(store, clock)
@@ -237,7 +247,7 @@ def test_a_store_that_is_locked_opens_all_the_same(store: Path, clock: Any) -> N
         assert memory.show("ada") == []
 
 
-def test_a_sweep_whose_time_is_up_goes_on_the_next_time(store: Path, clock: Any) -> None:
+def test_a_sweep_whose_time_is_up_goes_on_the_next_time(store: Path | str, clock: Any) -> None:
     with opened(store, clock, retention=None) as memory:
         for _ in range(100):
             memory.remember("ada", TURN)
@@ -258,12 +268,12 @@ def test_a_sweep_whose_time_is_up_goes_on_the_next_time(store: Path, clock: Any)
         assert memory.sweep()["turns"] == 100 - first["turns"]
 
 
-def test_a_retention_of_a_kind_of_fact_that_there_is_not_is_told(store: Path) -> None:
+def test_a_retention_of_a_kind_of_fact_that_there_is_not_is_told(store: Path | str) -> None:
     with pytest.raises(ConfigError, match="no kind 'hobby' of fact; one of name, home"):
         SQLMemory(store, retention=Retention(facts_by_kind_days={"hobby": 3}))
 
 
-def _longest_wait(store: Path, is_over: threading.Event, waits: list[float]) -> None:
+def _longest_wait(store: Path | str, is_over: threading.Event, waits: list[float]) -> None:
     """How long another process could not have begun to write, again and again, in milliseconds."""
     with closing(sqlite3.connect(store, isolation_level=None, timeout=0)) as other:
         while not is_over.is_set():
@@ -279,9 +289,12 @@ def _longest_wait(store: Path, is_over: threading.Event, waits: list[float]) -> 
             time.sleep(0.002)
 
 
+@sqlite_only
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_who_writes_beside_a_sweep_waits_for_milliseconds_only(store: Path, clock: Any) -> None:
+def test_who_writes_beside_a_sweep_waits_for_milliseconds_only(
+    store: Path | str, clock: Any
+) -> None:
     """`pytest tests/memory/test_sweeping.py -m slow -s` tells for how long."""
     with opened(store, clock, retention=None) as memory:
         memory._database.connection.exec_driver_sql(
