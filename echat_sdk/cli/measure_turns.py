@@ -105,6 +105,7 @@ def _show(found: TurnBench) -> None:
         missed = found.missed_barge_ins[name]
         console.print(f"echo {_ECHO[name]}: false barge-ins {false:.0%}, missed {missed:.0%}")
     console.print(
+        "Answer: from the end of speech until the turn has ended and its words are known. "
         f"Taken for granted: a judgement of Smart Turn comes {JUDGED_AFTER} s after it was asked "
         f"for, a transcript after {READ_AFTER} s; the words over the agent's voice, which are the "
         f"clip's own, after {TOLD_AFTER} s."
@@ -171,7 +172,7 @@ def _echoes(found: TurnBench) -> Table:
     table = Table(
         "echo",
         *(_ECHO[name] for name in remedies),
-        title="echo taken out (ERLE) in dB, after its first second: median (least)",
+        title="ERLE in dB after the first second: median (least)",
     )
     for level in dict.fromkeys(row.level for row in found.echoes):
         those = (rows[level, name] for name in remedies)
