@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
-from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
+from echat_sdk.audio import AudioFrame, Seconds, Waveform
+from echat_sdk.io.wrapped import Wrapped
 from echat_sdk.protocols import AudioIO
 
 _QUIETEST = -60.0  # dBFS at the left end of a meter
@@ -37,7 +38,7 @@ class Level:
         return max(_QUIETEST, self._decibels - _FALL * (self._clock() - self._at))
 
 
-class Metered:
+class Metered(Wrapped):
     """An `AudioIO` that is looked at. What was said counts from the beginning of the conversation.
 
     Args:
@@ -54,7 +55,7 @@ class Metered:
     def __init__(
         self, audio: AudioIO, clock: Callable[[], Seconds], look: Callable[[], None]
     ) -> None:
-        self._audio = audio
+        super().__init__(audio)
         self._clock = clock
         self._look = look
         self._taken_at: Seconds = -math.inf
@@ -67,16 +68,6 @@ class Metered:
         """Seconds of what was given that were heard."""
         held = self._audio.latency - (self._clock() - self._taken_at)
         return max(0.0, self.given - max(0.0, held))
-
-    @property
-    def output_rate(self) -> Hertz:
-        """Samples a second that `play` takes."""
-        return self._audio.output_rate
-
-    @property
-    def latency(self) -> Seconds:
-        """From when `play` returns until its last sample is heard, about."""
-        return self._audio.latency
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         """What is heard, 20 ms at a time.
@@ -106,7 +97,3 @@ class Metered:
         self.given = self.audible
         self._taken_at = -math.inf
         self._audio.flush()
-
-    async def close(self) -> None:
-        """Release the devices; `frames` ends. May be called twice."""
-        await self._audio.close()

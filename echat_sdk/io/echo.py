@@ -24,6 +24,7 @@ from echat_sdk.audio import (
 )
 from echat_sdk.errors import AudioDeviceError
 from echat_sdk.io.echo_guard import EchoGuard
+from echat_sdk.io.wrapped import Wrapped
 from echat_sdk.protocols import AudioIO
 
 log = logging.getLogger(__name__)
@@ -87,23 +88,13 @@ def kind_of(audio: AudioIO) -> Literal["cancel", "guard", "off"]:
             return "off"
 
 
-class _Cleaned:
+class _Cleaned(Wrapped):
     """An `AudioIO` whose frames go through removers, one after the other."""
 
     def __init__(self, audio: AudioIO, *removers: EchoRemover) -> None:
-        self._audio = audio
+        super().__init__(audio)
         self._removers = removers
         self._played = Played()
-
-    @property
-    def output_rate(self) -> Hertz:
-        """Samples a second that `play` takes."""
-        return self._audio.output_rate
-
-    @property
-    def latency(self) -> Seconds:
-        """From when `play` returns until its last sample is heard, about."""
-        return self._audio.latency
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         """What is heard, cleaned, 20 ms at a time.
@@ -130,10 +121,6 @@ class _Cleaned:
         """Drop what was given but cannot be heard yet."""
         self._played.flush()
         self._audio.flush()
-
-    async def close(self) -> None:
-        """Release the devices; `frames` ends. May be called twice."""
-        await self._audio.close()
 
 
 class EchoCancelled(_Cleaned):

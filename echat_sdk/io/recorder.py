@@ -40,6 +40,7 @@ from echat_sdk.io.session import (
     USER,
     SessionSettings,
 )
+from echat_sdk.io.wrapped import Wrapped
 from echat_sdk.protocols import AudioIO
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ _CLOSING: Seconds = 2.0  # for the last writes
 _GAP: Seconds = 0.5  # frames that were dropped on the way are filled with silence from here
 
 
-class SessionRecorder:
+class SessionRecorder(Wrapped):
     """An `AudioIO` that keeps what goes through it. Use it as an `async with` block.
 
     Args:
@@ -63,7 +64,7 @@ class SessionRecorder:
     """
 
     def __init__(self, audio: AudioIO, folder: Path, settings: SessionSettings) -> None:
-        self._audio = audio
+        super().__init__(audio)
         self._files = _Files(folder, audio.output_rate, settings)
         self._disk = Worker("echat-record")
         self._handed = 0  # writes handed to the disk
@@ -91,16 +92,6 @@ class SessionRecorder:
             async with asyncio.timeout(_CLOSING):
                 await self._disk.call(self._files.close)
         self._disk.abandon()
-
-    @property
-    def output_rate(self) -> Hertz:
-        """Samples a second that `play` takes."""
-        return self._audio.output_rate
-
-    @property
-    def latency(self) -> Seconds:
-        """From when `play` returns until its last sample is heard, about."""
-        return self._audio.latency
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         """What is heard, 20 ms at a time, kept.
@@ -135,10 +126,6 @@ class SessionRecorder:
         """Drop what was given but cannot be heard yet."""
         self._cut()
         self._audio.flush()
-
-    async def close(self) -> None:
-        """Release the devices; `frames` ends. May be called twice."""
-        await self._audio.close()
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Keep an event, with the time that it has now."""
