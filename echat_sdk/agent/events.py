@@ -41,9 +41,11 @@ class UserStopped:
 
     Attributes:
         pause: How long was waited for more.
+        dropped: Answers that were begun unheard in this turn, and dropped since it went on.
     """
 
     pause: Seconds
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from echat_sdk.agent.exchange import Answer
@@ -38,9 +39,15 @@ class Keeper:
         self._user = user
         self._unkept: deque[Answer] = deque(maxlen=MOST_UNKEPT)  # the memory's thread's alone
 
-    def keep(self, answer: Answer) -> None:
-        """Complete a turn whose words are kept already. Does not wait."""
-        self._store.submit(self._write, answer)
+    def keep(self, answer: Answer, turn_id: Callable[[], str]) -> None:
+        """Complete a turn whose words are kept already. Does not wait.
+
+        Args:
+            answer: The exchange as it ended.
+            turn_id: Gives the id under which its words were kept; asked in the memory's thread,
+                behind whatever writes them there now.
+        """
+        self._store.submit(lambda: self._write(replace(answer, turn_id=turn_id())))
 
     def recall(self, query: str) -> Recollection:
         """What memory gives, and the turns that wait for it; called in the memory's thread.

@@ -172,7 +172,9 @@ class Listener:
                 if not self._player.is_speaking:
                     self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None:
-                self._outbox.emit(UserStopped(pause))
+                reply = self._mouth.reply
+                is_alive = reply is not None and reply.ear is self._ear
+                self._outbox.emit(UserStopped(pause, self._begun - is_alive))
                 self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
@@ -180,7 +182,6 @@ class Listener:
                     self._mouth.answer(self._ear, self._clock() - pause)
 
     def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
-        self._begun = 0
         self._on_speech()
         self._outbox.emit(UserStarted())
         ear, reply = self._ear, self._mouth.reply
@@ -190,7 +191,7 @@ class Listener:
         if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
             ear = Ear(self._listen, self._mouth.mind)
             ear.is_over_agent = self._player.is_speaking
-            self._ear = ear
+            self._ear, self._begun = ear, 0
             self._patience.begin(ear)
         else:
             self._drop_unheard()  # not answered yet: the turn goes on

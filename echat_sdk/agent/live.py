@@ -38,6 +38,7 @@ from echat_sdk.turn_detector import TurnDetector
 from echat_sdk.turn_policy import TurnPolicy
 
 _CLOSING: Seconds = 2.2  # for a device
+_LATE: Seconds = 0.7  # for words that were said and are not known yet
 
 
 class Live:
@@ -159,7 +160,10 @@ class Live:
                 self._outbox.emit(StateChanged(self.state))
                 self._mouth.greet(greeting)
                 await self._ended.wait()
+                self._listener.close()  # who was speaking is kept as far as they were heard
                 self.interrupt()
+                if self._mouth.late:
+                    await asyncio.wait(self._mouth.late, timeout=_LATE)
                 for task in self._tasks:
                     task.cancel()
         finally:

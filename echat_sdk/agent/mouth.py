@@ -38,6 +38,7 @@ class Mouth:
         own: Says the agent's own lines.
         lang: That was spoken last.
         quiet_since: When the agent last had something to say.
+        late: Tasks that keep what was said in turns of which the answer was dropped.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Mouth:
         self._work: asyncio.Task[None] | None = None  # of the answer, or of a line
         self._knows_tools: set[Lang] = set()
         self.mind = Worker("echat-model")
+        self.late: set[asyncio.Task[None]] = set()
         self.reply: Reply | None = None
         self.own = OwnVoice(means.model, means.player, outbox.emit)
         self.lang: Lang = lang
@@ -121,13 +123,18 @@ class Mouth:
 
     def drop(self) -> None:
         """Drop what is being thought or said."""
-        if self.reply is not None:
-            self.reply.cut()
+        reply = self.reply
+        if reply is not None:
+            reply.cut()
         if self._work is not None:
             self._work.cancel()
-            if self.reply is not None and self.reply.waits_for_model > self._hangs_after:
+            if reply is not None and reply.waits_for_model > self._hangs_after:
                 self.mind.abandon()  # it hangs; the next turn has another thread
                 self.mind = Worker("echat-model")
+            elif reply is not None and reply.is_unkept:
+                late = self._spawn(_keep_late(reply, self._work), "late")
+                self.late.add(late)
+                late.add_done_callback(self.late.discard)
         self._work = self.reply = None
         self.quiet_since = self._means.clock()
 
@@ -170,3 +177,8 @@ class Mouth:
         if self.lang not in self._knows_tools:
             self._knows_tools.add(self.lang)
             await self._means.tools.warm_up(self.mind, self.lang)
+
+
+async def _keep_late(reply: Reply, work: asyncio.Task[None]) -> None:
+    await asyncio.wait([work])  # cancelled, it says what it has to say first
+    await reply.keep_late()

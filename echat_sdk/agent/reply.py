@@ -154,6 +154,24 @@ class Reply:
             self._told.set()
             self._keep(status)
 
+    @property
+    def is_unkept(self) -> bool:
+        """Whether its turn has ended, and nothing of what was said in it is kept yet."""
+        return self.is_released and not self._is_begun and not self.goes_on
+
+    async def keep_late(self) -> None:
+        """Keep what was said in a turn whose answer was dropped before the words were known."""
+        try:
+            heard = await self.ear.heard()
+        except Exception as error:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
+            self._means.emit(Failed(_translated(error)))
+            return
+        if heard.transcript:
+            self._exchange.take(heard)
+            self._means.emit(heard)
+            await self._keep_words()
+            self._keep(TurnStatus.INTERRUPTED)
+
     async def _recall(self, heard: Heard) -> None:
         means = self._means
         try:
@@ -229,12 +247,14 @@ class Reply:
         means, exchange = self._means, self._exchange
         self._is_begun = True
         self._keeps_since = means.clock()
-        try:
-            exchange.turn_id = self.ear.turn_id = await self._store.keep(
-                lambda: means.memory.remember(
-                    means.user, exchange.turn, turn_id=exchange.turn_id or None
-                )
+
+        def write() -> None:  # the id is known even where nobody waits for it any more
+            exchange.turn_id = self.ear.turn_id = means.memory.remember(
+                means.user, exchange.turn, turn_id=exchange.turn_id or None
             )
+
+        try:
+            await self._store.keep(write)
         except StoreError as error:  # the conversation goes on; the turn waits in RAM
             means.emit(Failed(error))
         self._keeps_since = None
@@ -248,12 +268,11 @@ class Reply:
             self.cut()
             exchange.said(self._said or "")
         answer = exchange.answer(status)
-        means.keeper.keep(answer)
+        means.keeper.keep(answer, lambda: exchange.turn_id)
         means.emit(TurnFinished(answer))
 
 
-def _translated(errors: BaseExceptionGroup[BaseException]) -> EChatError:
-    error: BaseException = errors
+def _translated(error: BaseException) -> EChatError:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, EChatError):

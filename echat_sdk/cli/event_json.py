@@ -28,8 +28,8 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "state", "state": state.value}
         case UserStarted():
             return {"event": "user_started"}
-        case UserStopped(pause):
-            return {"event": "user_stopped", "pause": round(pause, 3)}
+        case UserStopped(pause, dropped):
+            return {"event": "user_stopped", "pause": round(pause, 3), "dropped": dropped}
         case Heard():
             return {
                 "event": "heard",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -208,6 +209,72 @@ def test_who_speaks_after_an_interruption_by_the_host_begins_a_new_turn() -> Non
     )  # fmt: skip
     assert [turn.transcript for turn in run.turns] == ["one", "two"]
     assert [turn.status for turn in run.turns] == [TurnStatus.INTERRUPTED, TurnStatus.COMPLETE]
+
+
+class SlowEar(FakeModel):
+    """Takes a while of real time to know the words."""
+
+    def listen(self, **given: Any) -> FakeHearing:
+        hearing = super().listen(**given)
+        known = hearing.heard
+        hearing.heard = lambda: time.sleep(0.1) or known()  # type: ignore[method-assign,func-returns-value]
+        return hearing
+
+
+@pytest.mark.parametrize("how", ["end", "interrupt", "tell"])
+async def test_what_was_said_is_kept_though_the_host_cuts_in_before_its_words_are_known(
+    how: str,
+) -> None:
+    model, memory = SlowEar(Line("my secret", ("Yes.",))), RAMMemory()
+    audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 2)))
+    with live.opened(model, audio, memory=memory, policy=DARING) as conversation:
+
+        async def host() -> None:
+            async for event in conversation.events():
+                if isinstance(event, UserStopped):
+                    acts = {"tell": lambda: conversation.tell("typed"), "end": conversation.end}
+                    acts.get(how, conversation.interrupt)()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(host(), name="host")
+            await conversation.run()
+    turns = [t for t in memory.recall("ada").turns if t.transcript == "my secret"]
+    assert [turn.status for turn in turns] == [TurnStatus.INTERRUPTED]
+
+
+def test_who_is_speaking_when_the_host_ends_is_kept_as_far_as_they_were_heard() -> None:
+    run = converse(("quiet", 0.5), ("speech", 5), at=2, script=lambda agent: agent.end())
+    assert [turn.transcript for turn in run.turns] == ["hello there"]
+    assert [turn.status for turn in run.turns] == [TurnStatus.INTERRUPTED]
+
+
+async def test_a_turn_that_is_being_written_when_it_is_cut_is_kept_once() -> None:
+    class Slow(RAMMemory):
+        def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
+            time.sleep(0.1)
+            return super().remember(user, turn, turn_id=turn_id)
+
+    memory = Slow()
+    audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 2)))
+    with live.opened(FakeModel(Line("once")), audio, memory=memory) as conversation:
+
+        async def host() -> None:
+            async for event in conversation.events():
+                if isinstance(event, Heard):
+                    await asyncio.sleep(0.03)
+                    conversation.end()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(host(), name="host")
+            await conversation.run()
+    turns = memory.recall("ada").turns
+    assert [(turn.transcript, turn.status) for turn in turns] == [("once", TurnStatus.INTERRUPTED)]
+
+
+def test_answers_that_were_begun_and_dropped_are_counted() -> None:
+    run = converse(("speech", 1), ("quiet", 0.4), ("speech", 1), ("quiet", 4))
+    assert [event.dropped for event in run.of(UserStopped)] == [1]
+    assert [event.dropped for event in converse(("speech", 1), ("quiet", 4)).of(UserStopped)] == [0]
 
 
 def test_a_muted_agent_hears_nothing() -> None:
