@@ -8,6 +8,7 @@ reply is chosen by the raw label, and this is for what is told of a sitting or o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
@@ -26,6 +27,7 @@ LABELS = tuple(label.value for label in Emotion)
 Belief = Sequence[float]
 """Probability of each of `LABELS`; sums to 1."""
 
+_LEAST = 1e-6  # shares that sum to less are rounding, not evidence: products of them run to 0
 _UNIFORM = [1 / len(LABELS)] * len(LABELS)
 _shares = itemgetter(*LABELS)
 
@@ -53,7 +55,7 @@ def evidence(
         shares = [distribution.get(name, 0.0) for name in LABELS]
     if min(shares) < 0:
         shares = [max(share, 0.0) for share in shares]
-    if sum(shares) > 0:
+    if _LEAST < sum(shares) < math.inf:
         return shares
     if label not in LABELS:
         return None

@@ -73,6 +73,17 @@ def test_a_distribution_of_some_labels_gives_the_others_nothing() -> None:
     }
 
 
+@pytest.mark.parametrize("share", [0.0, 5e-324, 1e-9, float("nan"), float("inf")])
+def test_shares_that_are_rounding_or_no_number_leave_the_label_to_speak(share: float) -> None:
+    assert evidence("sad", 0.6, {"sad": share}) == evidence("sad", 0.6, {})
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(LABELS), st.floats(0, 1)), max_size=30))
+def test_whatever_shares_were_stored_make_a_belief(sitting: list[dict[str, float]]) -> None:
+    for belief in forward(evidence("sad", 0.0, shares) for shares in sitting):
+        assert sum(belief) == pytest.approx(1)
+
+
 def test_one_odd_turn_does_not_turn_a_sitting() -> None:
     sad, odd = evidence("sad", 0.7, {}), evidence("neutral", 0.5, {})
     *_, belief = forward([sad, sad, sad, odd])
