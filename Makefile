@@ -28,14 +28,14 @@ $(VENV)/.dev: $(VENV)/.lite
 	@{ [ -e /usr/include/portaudio.h ] && command -v pulseaudio >/dev/null; } || ! command -v apt-get >/dev/null || { echo "installing portaudio19-dev and pulseaudio with apt, for the tests with a sound card"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev portaudio19-dev libasound2-plugins pulseaudio pulseaudio-utils; }
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || ! command -v apt-get >/dev/null || { echo "installing postgresql with apt, for the tests with a server of their own"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends postgresql; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,dev]'
 	@touch $@
 
 demo: $(VENV)/.lite ## run the main job on two spoken examples
 	@$(BIN)/echat models pull echat-lite
 	@mkdir -p answers
-	@$(BIN)/echat reply examples/audio/sad.wav --user demo --out answers/sad.wav
-	@$(BIN)/echat reply examples/audio/happy.wav --user demo --out answers/happy.wav
+	@$(BIN)/echat reply examples/audio/sad.wav --user demo --remember --out answers/sad.wav
+	@$(BIN)/echat reply examples/audio/happy.wav --user demo --remember --out answers/happy.wav
 	@echo
 	@echo "Try next:"
 	@echo "  $(BIN)/echat chat --user demo"

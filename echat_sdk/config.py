@@ -16,6 +16,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from echat_sdk.errors import ConfigError
+from echat_sdk.retention import Retention
+
+Deployment = Literal["private", "service", "workplace", "education"]
+"""Whom an agent serves: its owner on their own machine, customers, employees, pupils."""
+
+Exemption = Literal["", "medical", "safety"]
+"""Why emotion may be inferred where it else may not."""
 
 _PRIVATE = frozenset({"user", "store"})  # settings whose values no message repeats
 _PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^@]*@|(?<=[?&])(password)=[^&]*")
@@ -54,6 +61,15 @@ class Settings(BaseModel):
     store: str = Field(
         description="URL of the SQL memory: sqlite:///PATH or postgresql://USER@HOST/DATABASE."
     )
+    encrypt: Literal["off", "fields", "file"] = Field(
+        "off", description="What of the memory is encrypted: words user by user, or its whole file."
+    )
+    kek_file: str = Field(
+        "", description="Its key; empty: ECHAT_STORE_KEK, else beside the memory's other key."
+    )
+    shares_file: str = Field(
+        "", description="What erasing destroys beside it; empty: beside the memory's other key."
+    )
     user: str = Field("me", min_length=1, max_length=200, description="Whose memory is used.")
     lang: Literal["auto", "en", "zh"] = Field("auto", description="Language that is spoken.")
     think: Literal["tag", "language", "off"] = Field("tag", description="Form of the thought.")
@@ -61,6 +77,18 @@ class Settings(BaseModel):
     threads: int = Field(2, ge=1, le=64, description="Processor threads for the model.")
     infer_emotion: bool = Field(True, description="Whether emotion is inferred from the voice.")
     infer_gender: bool = Field(True, description="Whether gender is inferred from the voice.")
+    deployment: Deployment = Field(
+        "private", description="Where it is used; at work and in education no emotion is inferred."
+    )
+    exemption: Exemption = Field(
+        "", description="Why emotion may be inferred even there; document it."
+    )
+    disclosure: str = Field(
+        "auto", max_length=1000, description="Said before somebody is heard: auto, off or a text."
+    )
+    retention: Retention = Field(
+        Retention(), description="How long what is kept stays; in the file only."
+    )
     max_seconds: float = Field(
         120.0, gt=0, le=600, description="Longest utterance that is taken, in seconds."
     )
@@ -149,7 +177,9 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    named = {f"ECHAT_{key.upper()}": key for key in Settings.model_fields if key != "home"}
+    # Home is read before all others; a table does not fit into a variable.
+    keys = [key for key in Settings.model_fields if key not in ("home", "retention")]
+    named = {f"ECHAT_{key.upper()}": key for key in keys}
     return {key: environ[name] for name, key in named.items() if name in environ}
 
 

@@ -3,6 +3,7 @@
 ```
 EChatError
 ├─ ConfigError            a setting is wrong; names the key, its value and what is allowed
+├─ ConsentError           nobody agreed to that, or consents cannot change like that
 ├─ AudioError
 │  ├─ AudioDeviceError    cannot open, or lost in use
 │  └─ AudioFormatError    not audio, or a rate, width, channel count or length out of bounds
@@ -27,6 +28,10 @@ class EChatError(Exception):
 
 class ConfigError(EChatError):
     """A setting is unknown or out of its bounds."""
+
+
+class ConsentError(EChatError):
+    """Somebody has not agreed to what was asked for, or their consents cannot change like that."""
 
 
 class AudioError(EChatError):

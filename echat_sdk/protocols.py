@@ -271,3 +271,21 @@ class Memory(Protocol):
     def close(self) -> None:
         """Flush and release the store. May be called twice."""
         ...
+
+
+@runtime_checkable
+class Consenting(Protocol):
+    """A `Memory` that knows what its users agreed to."""
+
+    def allowed(self, user: str) -> frozenset[str]:
+        """The purposes that this user may be used for now; see `echat_sdk.consent`.
+
+        Asked anew each turn: consent may be withdrawn at any time, and on another device.
+
+        Args:
+            user: The host's own id of the user.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...

@@ -8,11 +8,13 @@ import sys
 
 from echat_memory import SQLMemory
 from echat_sdk import Agent, load_model, read_audio, write_audio
+from echat_sdk.consent import REMEMBERED
 
 
 async def main(question: str, answer_path: str) -> None:
     """Hear `question`, print what was said and the reply, write the spoken answer."""
     model, memory = load_model("echat-lite"), SQLMemory("sqlite:///echat.db")
+    memory.consent("ada", REMEMBERED)  # once she was asked; of a guest nothing is kept
     async with Agent(model, memory, user="ada") as agent:
         answer = await agent.answer(read_audio(question))
         print(answer.turn.transcript, "|", answer.turn.cues.emotion.label)  # noqa: T201

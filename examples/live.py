@@ -11,6 +11,7 @@ from echat_memory import SQLMemory
 from echat_sdk import Agent, load_model, read_audio, write_audio
 from echat_sdk.agent.events import TurnFinished
 from echat_sdk.audio import frames
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.io.local import LocalAudio
 from echat_sdk.io.timed import TimedAudio
 from echat_sdk.model.turn_end import open_turn_end
@@ -22,6 +23,7 @@ from echat_sdk.vad import open_vad
 async def converse(audio: AudioIO) -> None:
     """Answer whoever speaks, and print each turn when it is over."""
     model, memory = load_model("echat-lite"), SQLMemory("sqlite:///echat.db")
+    memory.consent("ada", REMEMBERED)  # once she was asked; of a guest nothing is kept
     vad = open_vad(silero=find_file("silero-vad"))
     agent = Agent(model, memory, user="ada", audio=audio, vad=vad, turn_end=open_turn_end())
     async with agent:

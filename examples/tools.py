@@ -11,6 +11,7 @@ from datetime import datetime
 
 from echat_memory import SQLMemory
 from echat_sdk import Agent, load_model
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.tools import Tool, tool
 
 
@@ -42,6 +43,7 @@ class Kitchen:
 async def main(*said: str) -> None:
     """Answer each sentence as if it had been spoken."""
     model, memory = load_model("echat-lite"), SQLMemory("sqlite:///echat.db")
+    memory.consent("ada", REMEMBERED)  # once she was asked; of a guest nothing is kept
     async with Agent(model, memory, user="ada", speak=False, plugins=[Kitchen()]) as agent:
         for words in said:
             answer = await agent.answer_text(words)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from echat_sdk.agent.consenting import allowed_of, check_voice, read_again, without_refused
 from echat_sdk.agent.events import Event, State
 from echat_sdk.agent.exchange import Answer, Exchange
 from echat_sdk.agent.live import Live
@@ -221,16 +222,26 @@ class Agent:
                 hearing.push(frame)
             return hearing
 
-        return self._exchange(hear)
+        return self._exchange(hear, by_voice=True)
 
     def stream_text(self, text: str, cues: Cues | None = None) -> AsyncGenerator[Delta | Answer]:
         """As `stream`, for typed words."""
-        return self._exchange(lambda: self._model.read(text, cues or Cues(), lang=self._lang))
+        return self._exchange(
+            lambda: self._model.read(text, cues or Cues(), lang=self._lang), by_voice=False
+        )
 
-    async def _exchange(self, hear: Callable[[], Hearing]) -> AsyncGenerator[Delta | Answer]:
+    async def _exchange(
+        self, hear: Callable[[], Hearing], *, by_voice: bool
+    ) -> AsyncGenerator[Delta | Answer]:
+        allowed = await self._store.call(allowed_of, self._memory, self._user)
+        if by_voice:
+            check_voice(allowed)
         hearing = await self._mind.call(hear)
         exchange = Exchange(self._model, self._clock)
-        exchange.take(heard := await self._mind.call(hearing.heard))
+        heard = await self._mind.call(hearing.heard)
+        if (kept := without_refused(heard, allowed)) != heard:
+            hearing, heard = await self._mind.call(read_again, self._model, kept), kept
+        exchange.take(heard)
         if not heard.transcript:
             yield heard
             yield exchange.answer(TurnStatus.COMPLETE)

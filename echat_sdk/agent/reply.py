@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from echat_sdk.agent.consenting import allowed_of, check_voice, read_again, without_refused
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
@@ -19,6 +20,7 @@ from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
+from echat_sdk.consent import Purpose
 from echat_sdk.errors import EChatError, GenerationError, StoreError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import Memory, SpeechModel
@@ -199,7 +201,15 @@ class Reply:
     async def _make(self) -> None:
         means = self._means
         self._waits_since = means.clock()
-        self.heard = heard = await self.ear.heard()
+        try:
+            allowed = await self._store.call(allowed_of, means.memory, means.user)
+        except StoreError as error:  # who cannot be asked is heard, and not judged
+            means.emit(Failed(error))
+            allowed = frozenset({Purpose.PROCESS_VOICE})
+        if not self.ear.is_typed:
+            check_voice(allowed)
+        whole = await self.ear.heard()
+        self.heard = heard = without_refused(whole, allowed)
         self._told.set()
         await self._pieces.put((heard, means.clock()))
         if heard.transcript:
@@ -207,7 +217,7 @@ class Reply:
             await self._use_tool(heard)
             self._waits_since = means.clock()
             deltas = self._mind.iterate(
-                lambda: self.ear.reply(
+                lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
                     self._exchange.recollection, think=means.think, speak=means.speak
                 )
             )

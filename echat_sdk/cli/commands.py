@@ -6,6 +6,7 @@ import typer
 
 from echat_sdk.cli import (
     checkpoints,
+    consents,
     doctor,
     evaluate,
     live,
@@ -34,6 +35,8 @@ app.command("replay")(replay.replay)
 models.app.command("convert")(checkpoints.convert)
 models.app.command("assemble")(checkpoints.assemble)
 models.app.command("export")(checkpoints.export)
+memory.app.command("consent")(consents.consent)
+memory.app.command("sweep")(consents.sweep)
 app.add_typer(models.app, name="models")
 app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")

@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from echat_sdk import config
+from echat_sdk.cli import memory_keys
 from echat_sdk.cli.account import write_json
 from echat_sdk.errors import EChatError
 
@@ -133,7 +134,8 @@ def _places(settings: config.Settings) -> list[Finding]:
     try:
         from echat_memory import SQLMemory
 
-        SQLMemory(settings.store).close()
+        encryption = memory_keys.encryption(settings)
+        SQLMemory(settings.store, retention=None, encryption=encryption).close()
         rows.append(Finding("memory", "good", config.without_password(settings.store)))
     except EChatError as error:
         rows.append(Finding("memory", "bad", str(error)))

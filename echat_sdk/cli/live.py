@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from echat_sdk import config
-from echat_sdk.cli import account, keyboard
+from echat_sdk.cli import account, agreeing, keyboard
+from echat_sdk.cli.agreeing import RememberOption
 from echat_sdk.cli.conversation import converse, kept
 from echat_sdk.cli.event_json import event_as_json
 from echat_sdk.cli.live_view import LiveView
 from echat_sdk.cli.talk import JsonOption, LangOption, ModelOption, ThinkOption, UserOption
+from echat_sdk.disclosure import configured
 from echat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
+    from echat_memory import GuestMemory, SQLMemory
     from echat_sdk.agent.events import Event
     from echat_sdk.config import Settings
     from echat_sdk.io.echo import Kind as Echo
     from echat_sdk.io.echo import Noise
     from echat_sdk.protocols import AudioIO
+    from echat_sdk.turn import Lang
     from echat_sdk.turn_policy import Preset
 
 PolicyOption = Annotated[
@@ -67,6 +71,7 @@ def talk(
         Path | None,
         typer.Option(help="Keep both sides in this new folder; asks for consent."),
     ] = None,
+    remember: RememberOption = None,
     consent: Annotated[
         bool, typer.Option("--consent", help="All who will be heard agree to be recorded.")
     ] = False,
@@ -106,7 +111,10 @@ def talk(
         None if record is None else _consent(is_given=consent),
         types,
     )
-    if not asyncio.run(_talk(plan, as_json=as_json)):
+    # Before the microphone is opened, and before anything else can be interrupted.
+    with agreeing.memory(settings, remember, by_voice=True, may_ask=not as_json) as memory:
+        is_well = asyncio.run(_talk(plan, memory, as_json=as_json))
+    if not is_well:
         raise typer.Exit(2)  # it was told among the events
 
 
@@ -127,14 +135,14 @@ class _Plan:
     types: bool
 
 
-async def _talk(plan: _Plan, *, as_json: bool) -> bool:
-    from echat_memory import SQLMemory
-
-    settings = plan.settings
+async def _talk(plan: _Plan, memory: SQLMemory | GuestMemory, *, as_json: bool) -> bool:
+    allowed = memory.allowed(plan.settings.user)
+    settings = agreeing.heeding(plan.settings, allowed)
+    lang: Lang = "zh" if settings.lang == "zh" else "en"
+    told = configured(settings.disclosure, settings.deployment, lang, allowed)
     async with AsyncExitStack() as stack:
         audio, keep = await _recorded(stack, plan, await _open_audio(stack, plan))
         view = LiveView(audio, _title(plan), quiet=as_json)
-        memory = stack.enter_context(closing(SQLMemory(settings.store)))
 
         def tell(event: Event) -> None:
             if keep is not None:
@@ -152,7 +160,7 @@ async def _talk(plan: _Plan, *, as_json: bool) -> bool:
                 view.audio,
                 memory,
                 tell,
-                plan.greeting,
+                f"{told} {plan.greeting}".strip(),
                 quiet=as_json,
                 typed=None if lines is None else kept(keyboard.typed_turns(lines), keep),
                 takes_turns=plan.types,

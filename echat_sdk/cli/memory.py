@@ -17,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from echat_sdk import config
-from echat_sdk.cli import account
+from echat_sdk.cli import account, memory_keys
 from echat_sdk.cli.account import printable
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Emotion
 from echat_sdk.errors import ConfigError, ModelMissingError
 
@@ -202,6 +203,10 @@ def _nobody() -> typer.Exit:
     return typer.Exit(2)
 
 
+app.command()(memory_keys.encrypt)
+app.command()(memory_keys.rotate)
+
+
 def _confirmed(question: str) -> bool:
     """Whether the next line of the input is a yes; its end is none."""
     typer.echo(question, nl=False, err=True)
@@ -212,7 +217,15 @@ def _confirmed(question: str) -> bool:
 def _opened(store: str | None) -> Iterator[SQLMemory]:
     from echat_memory import SQLMemory
 
-    with closing(SQLMemory(store or config.load().store)) as memory:
+    settings = config.load()
+    # Who looks at what is kept sees all of it, whatever may be used of it.
+    memory = SQLMemory(
+        store or settings.store,
+        unasked=REMEMBERED,
+        retention=settings.retention,
+        encryption=memory_keys.encryption(settings),
+    )
+    with closing(memory):
         yield memory
 
 

@@ -22,6 +22,7 @@ from echat_sdk.cli.event_json import event_as_json
 from echat_sdk.cli.live import NoiseOption, PolicyOption, noise_kind, policy_name
 from echat_sdk.cli.talk import JsonOption, ModelOption
 from echat_sdk.cli.typed import MAX_CHARACTERS
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cues
 from echat_sdk.errors import ConfigError
 
@@ -164,7 +165,7 @@ async def _again(
         def tell(event: Event) -> None:
             recorder.tell(event_as_json(event, settings.user))
 
-        with closing(SQLMemory(store)) as memory:
+        with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
             await converse(
                 settings,
                 after.policy,

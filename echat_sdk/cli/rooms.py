@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from echat_sdk.cli import account, agreeing
+
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.config import Settings
@@ -51,15 +53,33 @@ def vad() -> VAD:
 
 
 @contextmanager
-def agent(settings: Settings, *, speak: bool = True) -> Iterator[Agent]:
-    """An agent with the model and the memory that the settings name; closed in the right order."""
-    from echat_memory import SQLMemory
+def agent(
+    settings: Settings,
+    *,
+    speak: bool = True,
+    remember: bool | None = None,
+    may_ask: bool = False,
+) -> Iterator[Agent]:
+    """An agent with the model and the memory that the settings name; closed in the right order.
+
+    Args:
+        settings: What was configured.
+        speak: Whether the user is heard and answered aloud; else both write.
+        remember: What `--remember` or `--guest` said.
+        may_ask: Whether the user may be asked on the terminal what may be kept of them.
+
+    Raises:
+        ConsentError: they are to be heard and did not agree to it.
+    """
     from echat_sdk.agent import Agent
 
     # The store first: it opens in milliseconds, so one that cannot be used is told at once.
-    with closing(SQLMemory(settings.store)) as memory:
+    with agreeing.memory(settings, remember, by_voice=speak, may_ask=may_ask) as memory:
+        settings = agreeing.heeding(settings, memory.allowed(settings.user))
+        with account.working("waking up", quiet=not (may_ask and speak)):
+            opened = model(settings, lazy=not speak)
         agent = Agent(
-            model(settings, lazy=not speak),
+            opened,
             memory,
             user=settings.user,
             think=settings.think,

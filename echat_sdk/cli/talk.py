@@ -16,6 +16,7 @@ from rich.console import Console
 
 from echat_sdk import config
 from echat_sdk.cli import account, rooms
+from echat_sdk.cli.agreeing import RememberOption
 from echat_sdk.cli.typed import MAX_CHARACTERS, parse_line
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError
@@ -39,6 +40,7 @@ def reply(
     model: ModelOption = None,
     think: ThinkOption = None,
     lang: LangOption = None,
+    remember: RememberOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a recording: what was said and how, the thought, the answer in words and as speech.
@@ -52,7 +54,10 @@ def reply(
     target = out or Path(f"{source.stem}.answer.wav")
     _check_target(target, source)
 
-    with account.working("listening", quiet=as_json), rooms.agent(settings) as agent:
+    with (
+        rooms.agent(settings, remember=remember, may_ask=not as_json) as agent,
+        account.working("listening", quiet=as_json),
+    ):
         answer = asyncio.run(agent.answer(utterance))
     if len(answer.speech):
         write_audio(target, answer.speech, answer.sample_rate)
@@ -160,6 +165,7 @@ def chat(
     model: ModelOption = None,
     think: ThinkOption = None,
     lang: LangOption = None,
+    remember: RememberOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One answer object a line.")] = False,
 ) -> None:
     """Talk by typing; reads a pipe too.
@@ -174,7 +180,10 @@ def chat(
 
     faults = 0
     # One loop for the whole talk; lines are read between its runs, so Ctrl-C works at any time.
-    with rooms.agent(settings, speak=False) as agent, asyncio.Runner() as runner:
+    with (
+        rooms.agent(settings, speak=False, remember=remember, may_ask=interactive) as agent,
+        asyncio.Runner() as runner,
+    ):
         for line in _lines(interactive):
             try:
                 text, cues = parse_line(line)

@@ -1,12 +1,16 @@
 """What is kept of a user, in SQL: their turns, how they sounded, the facts that they told.
 
-`SQLMemory` implements `echat_sdk.protocols.Memory`. Importing this package imports SQLAlchemy.
+`SQLMemory` implements `echat_sdk.protocols.Memory`; so does `GuestMemory`, which writes nothing.
+Importing this package imports SQLAlchemy.
 """
 
 from __future__ import annotations
 
+from echat_memory.guests import GuestMemory
+from echat_memory.keys import Encryption
 from echat_memory.mood_report import MoodReport
-from echat_memory.store import SQLMemory, StoredTurn
+from echat_memory.rows import StoredTurn
+from echat_memory.store import SQLMemory
 from echat_memory.trace import Trace
 
-__all__ = ["MoodReport", "SQLMemory", "StoredTurn", "Trace"]
+__all__ = ["Encryption", "GuestMemory", "MoodReport", "SQLMemory", "StoredTurn", "Trace"]

@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlalchemy import Connection, exc
 from sqlalchemy.engine.url import URL, make_url
 
+from echat_memory.keys import Encryption
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
 
@@ -73,8 +74,11 @@ class Database(Protocol):
     def in_words(self, error: exc.DBAPIError) -> str:
         """What went wrong, and what to do."""
 
-    def forget_deleted(self) -> None:
+    def forget_deleted(self, *, changed: bool = False) -> None:
         """Remove what deleted rows leave behind, copies from migrations too.
+
+        Args:
+            changed: Remove what rows leave behind that were changed or moved, which takes longer.
 
         Raises:
             StoreError: something is still in the way; says what.
@@ -119,7 +123,13 @@ class Patience:
         self._hurries_until = -math.inf
 
 
-def open_database(url: str | Path, *, timeout: Seconds, key_file: Path | None = None) -> Database:
+def open_database(
+    url: str | Path,
+    *,
+    timeout: Seconds,
+    key_file: Path | None = None,
+    encryption: Encryption | None = None,
+) -> Database:
     """The database that a URL names; a path is one of SQLite.
 
     Args:
@@ -127,6 +137,7 @@ def open_database(url: str | Path, *, timeout: Seconds, key_file: Path | None = 
         timeout: How long a call waits for others, at most.
         key_file: Where the key to the user ids is; by default beside the file of SQLite, and in
             the home folder for PostgreSQL.
+        encryption: Of a file as a whole; what is in it is not looked at here.
 
     Raises:
         ConfigError: the URL is wrong, or a package is missing.
@@ -134,11 +145,16 @@ def open_database(url: str | Path, *, timeout: Seconds, key_file: Path | None = 
     """
     from echat_memory import sqlite
 
-    if isinstance(url, Path):
-        return sqlite.SQLite(url, timeout=timeout, key_file=key_file)
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite":
-        return sqlite.SQLite(sqlite.file_of(parsed), timeout=timeout, key_file=key_file)
+    as_file = encryption if encryption is not None and encryption.mode == "file" else None
+    parsed = None if isinstance(url, Path) else _parsed(url)
+    if parsed is None or parsed.get_backend_name() == "sqlite":
+        path = url if isinstance(url, Path) else sqlite.file_of(_parsed(url))
+        return sqlite.SQLite(path, timeout=timeout, key_file=key_file, encryption=as_file)
+    if as_file is not None:
+        raise ConfigError(
+            "encrypt = file is for SQLite; for PostgreSQL take encrypt = fields, or have its disk "
+            "encrypted"
+        )
     try:
         from echat_memory import postgres
     except ImportError as error:

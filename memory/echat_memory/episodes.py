@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
 
-from echat_memory import rows
+from echat_memory import rows, sealing
 from echat_memory.comfort import what_helped
 from echat_memory.facts import Fact, FactKind, line
 from echat_memory.schema import EmotionRow, FactRow, TurnRow, UserRow
@@ -51,7 +51,9 @@ _SINCE = (
     .order_by(TurnRow.id.desc())
     .limit(MAX_TURNS)
 )
-_FACTS_SINCE = select(FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.value).where(
+_FACTS_SINCE = select(
+    FactRow.id, FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.value
+).where(
     FactRow.user_id == bindparam("user"),
     or_(
         FactRow.turn_id > bindparam("after"),
@@ -76,9 +78,9 @@ class _Held:
     changed: set[int] = field(default_factory=set)
     helped: str = ""
 
-    def take(self, row: Row[Any], facts: str) -> None:
+    def take(self, row: Row[Any], text: str, facts: str) -> None:
         """Take in a turn, new or changed, that can be found by the facts told in it as well."""
-        text = _text(row)
+        # Known again by what its row has, sealed or not.
         self.index.add(row.id, row.transcript, f"{text} {facts}" if text else "")
         self.said[row.id] = _cut(text)
 
@@ -148,6 +150,9 @@ class Episodes:
         if not ids:
             return [], held.helped
         there = {row.id: row for row in _read(connection, _THESE, _these(held.user_id, ids))}
+        if stale := [i for i, row in there.items() if not held.index.knows(i, row.transcript)]:
+            held.changed.update(stale)  # another process changed or emptied them
+            self._catch_up(connection, held)
         found = [(i, _episode(held.said[i], there[i], now, lang)) for i in ids if i in there]
         return found, held.helped
 
@@ -156,9 +161,12 @@ class Episodes:
         if (held := self._held.get(who)) is not None:
             held.changed.add(turn_id)
 
-    def forget(self, who: str) -> None:
-        """Drop what is held of a user."""
-        self._held.pop(who, None)
+    def forget(self, who: str | None) -> None:
+        """Drop what is held of a user, or of all for None."""
+        if who is None:
+            self._held.clear()
+        else:
+            self._held.pop(who, None)
 
     def _catch_up(self, connection: Connection, held: _Held) -> None:
         given = {
@@ -168,9 +176,12 @@ class Episodes:
         }
         facts: defaultdict[int, list[str]] = defaultdict(list)
         for row in _read(connection, _FACTS_SINCE, given):
-            facts[row.turn_id] += _known_by(Fact(FactKind(row.kind), row.subject, row.value))
+            told = sealing.words(connection, FactRow, row.id, held.user_id, row._mapping)
+            fact = Fact(FactKind(row.kind), told["subject"], told["value"])
+            facts[row.turn_id] += _known_by(fact)
         for row in reversed(_read(connection, _SINCE, given)):
-            held.take(row, " ".join(facts[row.id]))
+            text = _text(connection, held.user_id, row)
+            held.take(row, text, " ".join(facts[row.id]))
         held.changed.clear()
 
 
@@ -185,7 +196,11 @@ def told_then(
 ) -> tuple[Episode, ...]:
     """The episodes that these turns of a user are, in this order, without those that are gone."""
     there = {row.id: row for row in _read(connection, _THESE, _these(user_id, ids))}
-    return tuple(_episode(_cut(_text(there[i])), there[i], now, lang) for i in ids if i in there)
+    return tuple(
+        _episode(_cut(_text(connection, user_id, there[i])), there[i], now, lang)
+        for i in ids
+        if i in there
+    )
 
 
 def _these(user_id: int, ids: Sequence[int]) -> dict[str, Any]:
@@ -200,8 +215,9 @@ def _episode(said: str, row: Row[Any], now: datetime, lang: Lang) -> Episode:
     )
 
 
-def _text(row: Row[Any]) -> str:
-    return telling(row.transcript, "zh" if row.lang == "zh" else "en")
+def _text(connection: Connection, user_id: int, row: Row[Any]) -> str:
+    words = sealing.words(connection, TurnRow, row.id, user_id, row._mapping)
+    return telling(words["transcript"], "zh" if row.lang == "zh" else "en")
 
 
 def _known_by(fact: Fact) -> list[str]:

@@ -9,19 +9,18 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from echat_memory import conflicts
+from echat_memory import conflicts, sealing
 from echat_memory.extraction import extract
 from echat_memory.facts import Fact, FactKind, is_passing
 from echat_memory.schema import FactRow
 from echat_sdk.turn import Turn
 
 _HELD = (
-    select(FactRow.id, FactRow.value)
+    select(FactRow.id, FactRow.subject, FactRow.value)
     .where(
         FactRow.user_id == bindparam("user"),
         FactRow.valid_to.is_(None),
         FactRow.kind == bindparam("kind"),
-        FactRow.subject == bindparam("subject"),
     )
     .order_by(FactRow.id)
 )
@@ -48,15 +47,13 @@ def unlearn(connection: Connection, turn_id: int) -> None:
 def _learn(
     connection: Connection, fact: Fact, *, user_id: int, turn_id: int, now: datetime
 ) -> None:
-    held = connection.execute(
-        _HELD, {"user": user_id, "kind": fact.kind.value, "subject": fact.subject}
-    ).all()
-    same = [row.id for row in held if row.value.casefold() == fact.value.casefold()]
+    held = _held(connection, user_id, fact.kind, fact.subject)
+    same = [row_id for row_id, value in held.items() if value.casefold() == fact.value.casefold()]
     if fact.denied:
         _close(connection, same, now=now, by=None)
         return
     if same and not is_passing(fact.kind):
-        _close(connection, [row.id for row in held if row.id not in same], now=now, by=same[0])
+        _close(connection, [row_id for row_id in held if row_id not in same], now=now, by=same[0])
         return
     columns = {
         "user_id": user_id,
@@ -66,19 +63,22 @@ def _learn(
         "value": fact.value,
         "valid_from": now,
     }
-    new_id = connection.execute(_INSERT, columns).scalar_one()
+    new_id = sealing.insert(connection, _INSERT, FactRow, columns)
+    over = list(held)
     if fact.kind is FactKind.LOSS:  # who died is ill no more
-        given = {"user": user_id, "kind": FactKind.STATE.value, "subject": fact.subject}
-        held = [*held, *connection.execute(_HELD, given).all()]
-    over = [row.id for row in held]
-    if fact.kind in conflicts.KEPT and not _is_lost(connection, user_id, fact.subject):
+        over += _held(connection, user_id, FactKind.STATE, fact.subject)
+    if fact.kind in conflicts.KEPT and not _held(connection, user_id, FactKind.LOSS, fact.subject):
         over = over[: len(over) - conflicts.MOST + 1]
     _close(connection, over, now=now, by=new_id)
 
 
-def _is_lost(connection: Connection, user_id: int, subject: str) -> bool:
-    given = {"user": user_id, "kind": FactKind.LOSS.value, "subject": subject}
-    return connection.execute(_HELD, given).first() is not None
+def _held(connection: Connection, user_id: int, kind: FactKind, subject: str) -> dict[int, str]:
+    """The values that hold of a subject, by their ids, oldest first."""
+    of_kind = [  # compared here, for in an encrypted store SQL cannot
+        (row.id, sealing.words(connection, FactRow, row.id, user_id, row._mapping))
+        for row in connection.execute(_HELD, {"user": user_id, "kind": kind.value})
+    ]
+    return {row_id: words["value"] for row_id, words in of_kind if words["subject"] == subject}
 
 
 def _close(connection: Connection, ids: list[int], *, now: datetime, by: int | None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from echat_memory import sealing
 from echat_memory.schema import PlanRow, TurnRow
 from echat_sdk.turn import Recollection, Turn, TurnStatus
 
@@ -52,13 +53,14 @@ def write(connection: Connection, turn_id: int, turn: Turn, remembered: Remember
     if turn.status is TurnStatus.OPEN or not (turn.strategy or remembered):
         return
     connection.execute(_FORGET, {"turn": turn_id})
+    user_id = connection.execute(_OWNER, {"turn": turn_id}).scalar_one()
     columns = {
         "turn_id": turn_id,
-        "user_id": connection.execute(_OWNER, {"turn": turn_id}).scalar_one(),
+        "user_id": user_id,
         "strategy": turn.strategy[:64],
         "remembered": json.dumps(asdict(remembered)) if remembered else "",
     }
-    connection.execute(_INSERT, columns)
+    connection.execute(_INSERT, sealing.seal(connection, PlanRow, turn_id, user_id, columns))
 
 
 def read(text: str) -> Remembered:

@@ -194,7 +194,7 @@ class PostgreSQL:
         """See `Database.in_words`."""
         return _in_words(self.name, error)
 
-    def forget_deleted(self) -> None:
+    def forget_deleted(self, *, changed: bool = False) -> None:
         """Write the tables anew without dead rows, and have the log removed as far as is allowed.
 
         `leftovers` says what that reaches.

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from echat_memory import lately, rows
+from echat_memory import lately, rows, sealing
 from echat_memory.budget import TOKENS, fit
 from echat_memory.comfort import helped_line
 from echat_memory.conflicts import questions
@@ -173,12 +173,14 @@ def turns_of(connection: Connection, found: Sequence[Row[Any]]) -> Iterator[tupl
     ):
         cues[row.turn_id][row.kind] = rows.cue_of(row)
     for row in reversed(found):
-        yield row, rows.turn_of(row, cues[row.id])
+        words = sealing.words(connection, TurnRow, row.id, row.user_id, row._mapping)
+        yield row, rows.turn_of(row, words, cues[row.id])
 
 
 def _facts(connection: Connection, user_id: int, now: datetime, lang: Lang) -> Iterator[_Known]:
     for row in connection.execute(_FACTS, {"user": user_id}):
-        fact = Fact(FactKind(row.kind), row.subject, row.value)
+        words = sealing.words(connection, FactRow, row.id, user_id, row._mapping)
+        fact = Fact(FactKind(row.kind), words["subject"], words["value"])
         text = line(fact, told=row.valid_from.date(), today=now.date(), lang=lang)
         if text:
             yield row.id, text, fact

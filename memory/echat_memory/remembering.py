@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from echat_memory import rows
+from echat_memory import rows, sealing
 from echat_memory.learning import learn, unlearn
 from echat_memory.schema import Base, CueRow, EmotionRow, SessionRow, TurnRow, UserRow
+from echat_sdk.consent import permitted
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn
 
@@ -59,9 +61,15 @@ _INSERTS: dict[type[Base], ReturningInsert[int]] = {
 
 
 def remember(
-    connection: Connection, who: str, turn: Turn, *, turn_id: str | None, now: datetime
-) -> int:
-    """Write a turn, new or in the place of `turn_id`.
+    connection: Connection,
+    who: str,
+    turn: Turn,
+    *,
+    turn_id: str | None,
+    now: datetime,
+    allowed: Collection[str],
+) -> int | None:
+    """Write what may be kept of a turn, new or in the place of `turn_id`.
 
     Args:
         connection: An open transaction; what is written is kept when it ends well.
@@ -69,13 +77,18 @@ def remember(
         turn: The turn.
         turn_id: The turn of this user that it replaces.
         now: The present moment.
+        allowed: The purposes that the user may be used for.
 
     Returns:
-        The id of its row.
+        The id of its row; None where nothing may be kept, so that nothing was written.
 
     Raises:
         StoreError: the user has no turn `turn_id`.
     """
+    kept = permitted(turn, allowed)
+    if kept is None:
+        return None
+    turn = kept
     user_id = connection.execute(_SEEN, {"who": who, "now": now}).scalar_one_or_none()
     if turn_id is not None:
         return _replace(connection, user_id, turn_id, turn, now)
@@ -114,12 +127,14 @@ def _replace(
     old = connection.execute(_FIND_TURN, {"user": user_id, "turn": row}).one_or_none()
     if user_id is None or old is None:
         raise StoreError("this user has no turn with this id, so none was replaced")
-    connection.execute(_REPLACE, {"turn": row, **rows.turn_columns(turn)})
+    was = sealing.words(connection, TurnRow, row, user_id, old._mapping)
+    columns = sealing.seal(connection, TurnRow, row, user_id, rows.turn_columns(turn))
+    connection.execute(_REPLACE, {"turn": row, **columns})
     connection.execute(_CONTINUE, {"session": old.session_id, "now": now})
     for forget in _FORGET_CUES:
         connection.execute(forget, {"turn": row})
     _insert_cues(connection, turn, user_id=user_id, turn_id=row)
-    if old.transcript != rows.storable(turn.transcript):
+    if was["transcript"] != rows.storable(turn.transcript):
         unlearn(connection, row)
         learn(connection, turn, user_id=user_id, turn_id=row, now=now)
     return row
@@ -143,4 +158,4 @@ def _insert_cues(connection: Connection, turn: Turn, *, user_id: int, turn_id: i
 
 def _insert(connection: Connection, table: type[Base], **columns: object) -> int:
     """Write one row and return its id."""
-    return int(connection.execute(_INSERTS[table], columns).scalar_one())
+    return sealing.insert(connection, _INSERTS[table], table, columns)

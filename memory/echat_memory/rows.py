@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import Row
 
 from echat_memory.mood import affect
 from echat_memory.schema import Base, CueRow, EmotionRow
-from echat_sdk.cues import Cue, Cues, ReplyEmotion
+from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion
 from echat_sdk.turn import Timings, Turn, TurnStatus
 
 MODEL = "model"
@@ -23,6 +24,25 @@ USER_REPORT = "user_report"
 
 _REPLY_EMOTIONS = {emotion.word: emotion for emotion in ReplyEmotion}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as the store has it.
+
+    Attributes:
+        id: What `remember` returned.
+        session: Turns with the same one belong to one sitting.
+        at: When it was remembered, in UTC.
+        turn: The turn.
+        felt: What the user said that they felt in it; None where they did not.
+    """
+
+    id: str
+    session: str
+    at: datetime
+    turn: Turn
+    felt: Emotion | None = None
 
 
 def storable(text: str) -> str:
@@ -61,14 +81,14 @@ def emotion_columns(emotion: Cue) -> dict[str, Any]:
     return {"valence": valence, "arousal": arousal, **_cue(emotion)}
 
 
-def turn_of(row: Row[Any], cues: Mapping[str, Cue]) -> Turn:
-    """The turn that was remembered."""
+def turn_of(row: Row[Any], words: Mapping[str, str], cues: Mapping[str, Cue]) -> Turn:
+    """The turn that was remembered; `words` are those columns of it that may be sealed."""
     return Turn(
-        transcript=row.transcript,
+        transcript=words["transcript"],
         lang="zh" if row.lang == "zh" else "en",
         cues=Cues(**cues),
-        think=row.think,
-        reply=row.reply,
+        think=words["think"],
+        reply=words["reply"],
         reply_emotion=_REPLY_EMOTIONS[row.reply_emotion],
         strategy=row.strategy or "",
         status=TurnStatus(row.status),

@@ -155,8 +155,9 @@ class FactRow(Base):
     """Something that the user told about their life, in the closed schema of `facts.Fact`.
 
     It holds from `valid_from` until `valid_to` (null: still). `superseded_by` is the fact that took
-    its place; a fact that was only taken back has none. `turn_id` is where it was said, `extractor`
-    what found it there, and `trust`, in [0, 1], how far it is believed.
+    its place; a fact that was only taken back has none. `turn_id` is where it was said, null once
+    that turn was swept; `extractor` what found it there, and `trust`, in [0, 1], how far it is
+    believed.
     """
 
     __tablename__ = "facts"
@@ -164,7 +165,7 @@ class FactRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    turn_id: Mapped[int] = mapped_column(ForeignKey("turns.id"), index=True)
+    turn_id: Mapped[int | None] = mapped_column(ForeignKey("turns.id"), index=True)
     kind: Mapped[str] = mapped_column(String(16))
     subject: Mapped[str] = mapped_column(Text)
     value: Mapped[str] = mapped_column(Text)
@@ -217,6 +218,22 @@ class KeyRow(Base):
     wrapped: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     is_current: Mapped[bool]
+
+
+class EncryptionRow(Base):
+    """That the words in this store are encrypted, in at most one row.
+
+    `kek` names the key that new data keys are wrapped with; `proof` opens only with that key and
+    the shares that belong to this store. `mode` is `fields`, or `file` in what is left of a plain
+    file whose rows are in an encrypted one by now.
+    """
+
+    __tablename__ = "encryption"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    mode: Mapped[str] = mapped_column(String(16))
+    kek: Mapped[str] = mapped_column(String(16))
+    proof: Mapped[str] = mapped_column(Text)
 
 
 class PlanRow(Base):

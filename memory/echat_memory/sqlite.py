@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +16,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from echat_memory import sqlcipher
 from echat_memory.database import OPENING, Patience
+from echat_memory.keys import Encryption, KeyRing
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
 
@@ -62,10 +65,17 @@ def create_file(path: Path) -> None:
         ) from error
 
 
-def connect(path: Path, *, busy_timeout: Seconds) -> Connection:
-    """Open the file. One connection, whose transactions begin only with `transaction`."""
+def connect(path: Path, *, busy_timeout: Seconds, key: bytes | None = None) -> Connection:
+    """Open the file. One connection, whose transactions begin only with `transaction`.
+
+    Args:
+        path: The file.
+        busy_timeout: How long another process that writes is waited for.
+        key: Of a file that is encrypted as a whole.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
+        module=None if key is None else sqlcipher.driver(),
         poolclass=NullPool,
         hide_parameters=True,  # what people said must not reach an error message
         json_deserializer=_read_json,
@@ -79,6 +89,8 @@ def connect(path: Path, *, busy_timeout: Seconds) -> Connection:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
+        if key is not None:
+            sqlcipher.unlock(cursor, key)
         for pragma in PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -112,7 +124,12 @@ class SQLite:
         path: The file.
         timeout: How long another process that writes is waited for.
         key_file: The key to the user ids; by default `FILE.key` beside it.
+        encryption: Of the file as a whole.
         clock: Seconds, rising.
+
+    Raises:
+        ConfigError: a package is missing.
+        StoreError: it cannot be opened.
     """
 
     def __init__(
@@ -121,14 +138,21 @@ class SQLite:
         *,
         timeout: Seconds,
         key_file: Path | None = None,
+        encryption: Encryption | None = None,
         clock: Callable[[], Seconds] = time.monotonic,
     ) -> None:
         self.path = path
+        self._ring: KeyRing | None = None
+        self._file_key: bytes | None = None
         self._key_file = key_file or path.with_name(path.name + ".key")
         self._patience = Patience(timeout, clock=clock)
         create_file(path)
         with plain_errors(path):
-            self._connection = connect(path, busy_timeout=OPENING)
+            if encryption is not None:
+                kek = self._key_file.with_suffix(".kek")
+                self._ring = sqlcipher.open_ring(path, encryption, kek, timeout=timeout)
+                self._file_key = sqlcipher.key_of(path, self._ring)
+            self._connection = connect(path, busy_timeout=OPENING, key=self._file_key)
         self._waits: Seconds = OPENING  # as the connection was told last
 
     @property
@@ -154,7 +178,7 @@ class SQLite:
                 with transaction(self._connection, write=True):
                     self._patience.rewarded()
                     yield self._connection
-            except sqlite3.OperationalError as error:
+            except _errors() as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                     self._patience.in_vain()
                 raise
@@ -176,7 +200,7 @@ class SQLite:
 
     def back_up(self, connection: Connection, revision: str) -> None:
         """Copy the file beside itself."""
-        copy(self.path, backup_of(self.path, revision))
+        copy(self.path, backup_of(self.path, revision), self._file_key)
 
     def migrated(self, connection: Connection) -> None:
         """Nothing to see to."""
@@ -185,10 +209,39 @@ class SQLite:
         """See `Database.in_words`."""
         return in_words(self.path, error)
 
-    def forget_deleted(self) -> None:
+    def forget_deleted(self, *, changed: bool = False) -> None:
         """Empty the write-ahead log, and remove the copies from migrations."""
         with plain_errors(self.path):
+            if changed:
+                # Rows move as others grow or go; `secure_delete` leaves what they were in gaps.
+                self._wait_for(OPENING)
+                cursor = self._connection.connection.cursor()
+                cursor.execute("VACUUM")
+                cursor.close()
+                self._connection.rollback()
             forget_deleted(self._connection, self.path)
+
+    def rekey(self) -> None:
+        """Encrypt the file, which is as a whole, with a newer key.
+
+        Killed on the way, the file opens with one of the two, and both are kept until it has ended.
+        Other processes that have it open must open it again.
+
+        Raises:
+            StoreError: it is not encrypted as a whole, no newer key was given, or others use it.
+        """
+        if self._ring is None:
+            raise StoreError(f"{self.path} is not encrypted as a whole: encrypt = file does that")
+        self._ring.make_next()
+        with plain_errors(self.path):
+            self._wait_for(OPENING)
+            key = self._ring.key(self._ring.newest)
+            driver = self._connection.connection.driver_connection
+            sqlcipher.change(driver, key)
+            self._connection.rollback()
+            self._file_key = key
+            forget_deleted(self._connection, self.path)
+        self._ring.drop_old()
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -211,13 +264,19 @@ def plain_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (exc.DBAPIError, sqlite3.Error) as error:
+    except _errors() as error:
         raise StoreError(in_words(path, error)) from error
     except OSError as error:
         raise StoreError(f"cannot write beside the store {path}: {error.strerror}") from error
 
 
-def in_words(path: Path, error: exc.DBAPIError | sqlite3.Error) -> str:
+def _errors() -> tuple[type[Exception], ...]:
+    """The drivers' errors; SQLCipher's has a class of its own for what is in all else the same."""
+    loaded = sys.modules.get("sqlcipher3.dbapi2")
+    return (exc.DBAPIError, sqlite3.Error) + (() if loaded is None else (loaded.Error,))
+
+
+def in_words(path: Path, error: Exception) -> str:
     """What went wrong with the store, and what to do. Without what was to be written."""
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     code: int = getattr(cause, "sqlite_errorcode", 0)
@@ -229,7 +288,10 @@ def in_words(path: Path, error: exc.DBAPIError | sqlite3.Error) -> str:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return f"the store {path} is read-only; check its permissions"
         case sqlite3.SQLITE_NOTADB:
-            return f"{path} is not a database; give another path, or move this file away"
+            return (
+                f"{path} is not a database, or it is encrypted as a whole, and not with the key it "
+                "was opened with; give another path or key (encrypt = file), or move it away"
+            )
         case sqlite3.SQLITE_CORRUPT:
             return f"the store {path} is damaged; put it back from a backup"
         case sqlite3.SQLITE_CANTOPEN:
@@ -239,12 +301,19 @@ def in_words(path: Path, error: exc.DBAPIError | sqlite3.Error) -> str:
     return f"the store {path} refused a statement (SQLite error {code})"
 
 
-def copy(path: Path, to: Path) -> None:
-    """Copy a store as it is at this moment, even while another connection holds the write lock."""
+def copy(path: Path, to: Path, key: bytes | None = None) -> None:
+    """Copy a store as it is at this moment, even while another connection holds the write lock.
+
+    The copy of a file that is encrypted as a whole has the same key.
+    """
+    driver = sqlite3 if key is None else sqlcipher.driver()
     fresh = to.with_name(to.name + ".part")
     fresh.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(fresh)) as target:
+    with closing(driver.connect(path)) as source, closing(driver.connect(fresh)) as target:
+        if key is not None:
+            sqlcipher.unlock(source, key)
+            sqlcipher.unlock(target, key)
         source.backup(target)
     fresh.replace(to)
 
@@ -263,6 +332,8 @@ def forget_deleted(connection: Connection, path: Path) -> None:
     for backup in path.parent.glob(f"{path.name}.before-*.bak*"):
         backup.unlink()
     with connection.begin():
+        # Most of the work first in a way that no writer waits for.
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
         busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
     if busy:
         raise StoreError(

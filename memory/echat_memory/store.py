@@ -2,115 +2,93 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
-from pathlib import Path
-from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, select
 
-from echat_memory import felt, mood_report, pauses, plans, recall, remembering
+from echat_memory import consents, felt, mood_report, pauses, plans, recall, remembering
 from echat_memory import trace as tracing
-from echat_memory.budget import TOKENS
-from echat_memory.database import Collided, open_database
-from echat_memory.episodes import Episodes
-from echat_memory.migrations import migrate
+from echat_memory.forgetting import forget_refused, forget_user
 from echat_memory.mood_report import MoodReport
+from echat_memory.open_store import OpenStore
 from echat_memory.plans import Remembered
-from echat_memory.pseudonym import key_of, pseudonym
-from echat_memory.schema import PERSONAL, UserRow
+from echat_memory.pseudonym import pseudonym
+from echat_memory.rows import StoredTurn
+from echat_memory.schema import UserRow
 from echat_memory.trace import Trace
-from echat_sdk.audio import Seconds
+from echat_sdk.consent import (
+    REFUSALS,
+    Consents,
+    ConsentState,
+    Purpose,
+    answered,
+    in_session,
+    permitted,
+    recallable,
+)
 from echat_sdk.cues import Emotion
-from echat_sdk.errors import StoreError
+from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Recollection, Turn
 
-RECENT_TURNS = 6
 MAX_RECALLED = 1_000
 """Users of whom is known what their last reply was given, until its turn is kept."""
 
-BUSY_TIMEOUT: Seconds = 2.0
-"""Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
-within as many."""
+_PAUSES = frozenset({Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY})
+"""What it takes to keep how somebody pauses."""
+
+_WORDS = frozenset({Purpose.STORE_TRANSCRIPT, Purpose.LONG_TERM_MEMORY})
+"""What it takes to search what somebody said."""
+
+_PLANS = _WORDS | {Purpose.STORE_EMOTION, Purpose.INFER_EMOTION}
+"""What it takes to keep why somebody was answered so; as `forgetting` has it."""
+
+_FELT = frozenset({Purpose.INFER_EMOTION, Purpose.STORE_EMOTION, Purpose.LONG_TERM_MEMORY})
+"""What it takes to keep somebody's own word on how they felt; as `forgetting` has it."""
 
 _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
-_COUNT_USERS = select(func.count()).select_from(UserRow)
-
-T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTurn:
-    """A turn as the store has it.
-
-    Attributes:
-        id: What `remember` returned.
-        session: Turns with the same one belong to one sitting.
-        at: When it was remembered, in UTC.
-        turn: The turn.
-        felt: What the user said that they felt in it; None where they did not.
-    """
-
-    id: str
-    session: str
-    at: datetime
-    turn: Turn
-    felt: Emotion | None = None
-
-
-class SQLMemory:
+class SQLMemory(OpenStore):
     """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
     may share one store. A turn that `remember` has returned survives a power cut.
+
+    Of each user it keeps what they agreed to, and no more; see `consent`. What they did not agree
+    to have kept is held in RAM as long as their session lasts, so that one can talk to a guest.
 
     Args:
         url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
             What is missing in it is made, and an older schema is migrated, after a copy.
         turns: How many of the last turns `recall` gives.
         budget: Estimated tokens that all that `recall` gives may take; see `budget.py`.
+        unasked: Purposes that count as granted as long as nobody asked; for hosts that have seen
+            to consent elsewhere. By default none: who was never asked is a guest.
+        barred: Purposes that nobody can agree to here; see `echat_sdk.consent.barred_in`.
+        retention: How long things stay: opening the store sweeps it, a second at most and once a
+            day, beginning a day after it was first opened with users in it. None sweeps only when
+            told to.
         clock: Gives the present moment, with its zone.
         busy_timeout: How long a call waits for other processes, or for a server. Another right
             after it, if that was in vain, waits a fifth of a second.
         key_file: The key to the user ids, by default `FILE.key` beside a SQLite file, and
             `DATABASE.key` in the home folder for PostgreSQL. It is made with the store. Back both
             up; every machine that opens one database needs the same.
+        encryption: How what was said is encrypted, and with which key. A plain store is converted
+            when it is first opened with it, and cannot be opened without it from then on.
+
+    Attributes:
+        converted: How many rows were plain when it was opened, and are encrypted now.
 
     Raises:
-        ConfigError: the URL names no such store, or PostgreSQL's driver is not installed.
+        ConfigError: the URL names no such store, the retention no kind of fact, or a package is
+            not installed.
         MigrationError: the schema is newer than this program.
         StoreError: the store cannot be opened, or is not one.
     """
-
-    def __init__(
-        self,
-        url: str | Path,
-        *,
-        turns: int = RECENT_TURNS,
-        budget: int = TOKENS,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        busy_timeout: Seconds = BUSY_TIMEOUT,
-        key_file: Path | None = None,
-    ) -> None:
-        self._turns = turns
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._episodes = Episodes()
-        self._budget = budget
-        self._recalled: OrderedDict[str, tuple[str, Remembered]] = OrderedDict()
-        self._is_closed = False
-        self._database = open_database(url, timeout=busy_timeout, key_file=key_file)
-        try:
-            migrate(self._database)
-            self._key = key_of(self._database)
-        except BaseException:
-            self.close()
-            raise
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
         """What a reply to this user should know: turns, mood, facts, episodes; see `Memory.recall`.
@@ -120,6 +98,7 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
+            allowed = self._consents(connection, who).allowed(now)
             recalled = recall.recollect(
                 connection,
                 who,
@@ -129,11 +108,22 @@ class SQLMemory:
                 now=now,
                 budget=self._budget,
             )
-            self._recalled[who] = query, recalled.remembered
-            self._recalled.move_to_end(who)
-            if len(self._recalled) > MAX_RECALLED:
-                self._recalled.popitem(last=False)
-        return recalled.recollection
+            if not allowed >= _WORDS:
+                self._episodes.forget(who)
+            self._note(who, query, recalled.remembered if allowed >= _PLANS else None)
+        found = recallable(recalled.recollection, allowed)
+        # What is held was said before consent was given, or is of a user whose words are not kept.
+        held = (in_session(turn, allowed) for turn in self._guests.turns(user))
+        turns = (*held, *found.turns)
+        return replace(found, turns=turns[max(0, len(turns) - self._turns) :])
+
+    def _note(self, who: str, query: str, remembered: Remembered | None) -> None:
+        """Hold what a reply was given until its turn is kept; under the lock."""
+        self._recalled.pop(who, None)
+        if remembered is not None:
+            self._recalled[who] = query, remembered
+        if len(self._recalled) > MAX_RECALLED:
+            self._recalled.popitem(last=False)
 
     def prefetch(self, user: str) -> None:
         """Make ready what `recall` of this user searches; see `Memory.prefetch`.
@@ -143,31 +133,55 @@ class SQLMemory:
         """
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            self._episodes.prefetch(connection, who, now)
+            if self._consents(connection, who).allowed(now) >= _WORDS:
+                self._episodes.prefetch(connection, who, now)
+            else:
+                self._episodes.forget(who)
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
-        """Make a turn, and the facts told in it, durable; see `Memory.remember`.
+        """Make what the user agreed to of a turn, and of the facts told in it, durable.
 
-        Characters that no database can hold (NUL, lone surrogates) become U+FFFD.
+        See `Memory.remember`. Characters that no database can hold (NUL, lone surrogates) become
+        U+FFFD.
+
+        Returns:
+            The turn's id. That of a turn of which nothing may be kept is good for this session.
 
         Raises:
             StoreError: the store cannot be written, or the user has no turn `turn_id`; nothing
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        with self._lock:
+        with self._open(write=False) as connection:  # guests wait for no lock
+            known = self._consents(connection, who)
             query, remembered = self._recalled.get(who, ("", None))
+        is_guests = turn_id is not None and self._guests.is_guests(turn_id)
+        if not is_guests and permitted(turn, known.allowed(now)) is not None:
 
-        def write(connection: Connection) -> int:
-            kept = remembering.remember(connection, who, turn, turn_id=turn_id, now=now)
-            plans.write(connection, kept, turn, remembered if query == turn.transcript else None)
-            return kept
+            def write(connection: Connection) -> tuple[Consents, int | None]:
+                known = self._consents(connection, who, lock=True)  # withdrawn just now, perhaps
+                allowed = known.allowed(now)
+                row_id = remembering.remember(
+                    connection, who, turn, turn_id=turn_id, now=now, allowed=allowed
+                )
+                if row_id is not None and allowed >= _PLANS:
+                    given = remembered if query == turn.transcript else None
+                    plans.write(connection, row_id, turn, given)
+                return known, row_id
 
-        kept = self._write(write)
-        if turn_id is not None:
-            with self._lock:
-                self._episodes.change(who, kept)
-        return str(kept)
+            known, row_id = self._write(write)
+            allowed = known.allowed(now)
+            if row_id is not None:
+                if turn_id is not None:
+                    with self._lock:
+                        self._episodes.change(who, row_id)
+                if Purpose.STORE_TRANSCRIPT not in allowed:
+                    self._guests.hold(user, str(row_id), in_session(turn, allowed))
+                return str(row_id)
+        held = in_session(turn, known.allowed(now))
+        if not is_guests and known.refused(now):
+            turn_id = None  # its row went when consent did
+        return self._guests.add(user, held, turn_id)
 
     def pauses(self, user: str) -> PauseProfile:
         """How a user pauses within a turn; see `Memory.pauses`.
@@ -175,9 +189,11 @@ class SQLMemory:
         Raises:
             StoreError: the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
-            return pauses.read(connection, who)
+            if self._consents(connection, who).allowed(now) >= _PAUSES:
+                return pauses.read(connection, who)
+        return self._guests.pauses(user)
 
     def keep_pauses(self, user: str, profile: PauseProfile) -> None:
         """Make it durable how a user pauses, if the store knows the user; see `Memory.keep_pauses`.
@@ -185,8 +201,98 @@ class SQLMemory:
         Raises:
             StoreError: the store cannot be written; what was kept before stays.
         """
-        who = pseudonym(self._key, user)
-        self._write(lambda connection: pauses.write(connection, who, profile))
+        who, now = pseudonym(self._key, user), self._clock()
+
+        def write(connection: Connection) -> bool:
+            if not self._consents(connection, who, lock=True).allowed(now) >= _PAUSES:
+                return False
+            pauses.write(connection, who, profile)
+            return True
+
+        if not (self.allowed(user) >= _PAUSES and self._write(write)):
+            self._guests.keep_pauses(user, profile)
+
+    def consents(self, user: str) -> Consents:
+        """All that this user said, and what counts where they said nothing.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._open(write=False) as connection:
+            return self._consents(connection, pseudonym(self._key, user))
+
+    def allowed(self, user: str) -> frozenset[str]:
+        """The purposes that this user may be used for now.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self.consents(user).allowed(self._clock())
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ConsentState.GRANTED,
+        *,
+        version: str = "",
+        channel: str = "host",
+        expires_at: datetime | None = None,
+    ) -> dict[str, int]:
+        """Keep what a user answered. It counts from the next call on, in every process.
+
+        A refusal also deletes what was kept for that purpose, in the same transaction, down to the
+        bytes. The answer itself stays, as the proof of it; the same answer again adds nothing.
+
+        Args:
+            user: The host's own id of the user.
+            purposes: What they were asked about: one purpose, or several that they answered alike.
+            state: What they said.
+            version: Of the text that they were shown or told.
+            channel: How they were asked, such as `cli` or `voice`.
+            expires_at: When a grant ends by itself; None for never.
+
+        Returns:
+            The rows deleted from each table, or emptied of words.
+
+        Raises:
+            ConsentError: a purpose is none, or cannot become that; nothing was kept.
+            StoreError: nothing was kept; or the rows are deleted but something keeps what they
+                leave behind from being removed; says which.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+
+        def write(connection: Connection) -> dict[str, int]:
+            known = self._consents(connection, who, lock=True)
+            answers = answered(
+                known,
+                purposes,
+                state,
+                version=version,
+                channel=channel,
+                now=now,
+                expires_at=expires_at,
+            )
+            news = {p: said for p, said in answers.items() if not said.repeats(known.of(p))}
+            user_id = consents.write(connection, who, news, now=now)
+            if state not in REFUSALS:
+                return {}
+            refused = Consents({**known.given, **answers}).refused(now)
+            return dict(forget_refused(connection, user_id, refused))
+
+        counts = self._write(write)
+        self._drop_held(who)
+        if state in REFUSALS:
+            if Purpose.PROCESS_VOICE in ([purposes] if isinstance(purposes, str) else purposes):
+                self._guests.forget(user)
+            self._forget_deleted(changed=True)
+        return counts
+
+    def _consents(self, connection: Connection, who: str, *, lock: bool = False) -> Consents:
+        """What a user said; with `lock`, nobody else can add to it in this transaction."""
+        if lock:
+            connection.execute(_LOCK_USER, {"who": who})
+        return Consents(consents.read(connection, who), self._unasked, self._barred)
 
     def mood(self, user: str, *, since: date | None = None, zone: tzinfo = UTC) -> MoodReport:
         """How a user has sounded: days, sittings, home base, deviation, trend.
@@ -219,10 +325,17 @@ class SQLMemory:
             emotion: Their word.
 
         Raises:
+            ConsentError: the user did not agree that how they sounded is kept.
             StoreError: the store cannot be written, or the user has no turn `turn_id`.
         """
-        who = pseudonym(self._key, user)
-        self._write(lambda connection: felt.write(connection, who, turn_id, emotion))
+        who, now = pseudonym(self._key, user), self._clock()
+
+        def write(connection: Connection) -> None:
+            if not self._consents(connection, who, lock=True).allowed(now) >= _FELT:
+                raise ConsentError("nothing was kept: this user did not agree to store_emotion")
+            felt.write(connection, who, turn_id, emotion)
+
+        self._write(write)
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -271,15 +384,6 @@ class SQLMemory:
         with self._open(write=False) as connection:
             return recall.facts(connection, who, now)
 
-    def users(self) -> int:
-        """How many users the store knows.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        with self._open(write=False) as connection:
-            return connection.execute(_COUNT_USERS).scalar_one()
-
     def erase(self, user: str) -> dict[str, int]:
         """Delete all that is kept of a user, down to the bytes; may be repeated.
 
@@ -295,45 +399,8 @@ class SQLMemory:
                 behind from being removed; says which.
         """
         who = pseudonym(self._key, user)
-        counts = self._write(lambda connection: _erase(connection, who))
-        with self._lock:
-            self._episodes.forget(who)
-            self._recalled.pop(who, None)
-            self._database.forget_deleted()
+        self._guests.forget(user)
+        counts = self._write(lambda connection: forget_user(connection, who))
+        self._drop_held(who)
+        self._forget_deleted(changed=True)
         return counts
-
-    def close(self) -> None:
-        """Release the store. May be called twice."""
-        with self._lock:
-            self._is_closed = True
-            self._database.close()
-
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        """Do something in a transaction that writes; once more where another process was in it."""
-        try:
-            with self._open(write=True) as connection:
-                return work(connection)
-        except Collided:
-            with self._open(write=True) as connection:
-                return work(connection)
-
-    @contextmanager
-    def _open(self, *, write: bool) -> Iterator[Connection]:
-        with self._lock:
-            if self._is_closed:
-                raise StoreError(f"the store {self._database.name} is closed; open it again")
-            with self._database.transaction(write=write) as connection:
-                yield connection
-
-
-def _erase(connection: Connection, who: str) -> dict[str, int]:
-    """Delete the rows of a user; returns how many from each table."""
-    counts = dict.fromkeys([*(table.__tablename__ for table in PERSONAL), UserRow.__tablename__], 0)
-    user_id = connection.execute(_LOCK_USER, {"who": who}).scalar_one_or_none()
-    if user_id is not None:
-        for table in PERSONAL:
-            mine = table.__table__.c.user_id == user_id
-            counts[table.__tablename__] = connection.execute(delete(table).where(mine)).rowcount
-        connection.execute(delete(UserRow).where(UserRow.id == user_id))
-        counts[UserRow.__tablename__] = 1
-    return counts

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from echat_memory import recall
+from echat_memory import recall, sealing
 from echat_memory.comfort import helped_line
 from echat_memory.episodes import told_then
 from echat_memory.facts import Fact, FactKind, line
@@ -85,8 +85,14 @@ def trace(connection: Connection, who: str, turn_id: int | None) -> Trace | None
         return None
     row, before = found[0], found[1:]
     ((_, turn),) = recall.turns_of(connection, found[:1])
-    plan = connection.execute(_PLAN, {"turn": row.id}).scalar_one_or_none()
-    given = read(plan or "")
+    plan = connection.execute(_PLAN, {"turn": row.id}).one_or_none()
+    given = (
+        Remembered()
+        if plan is None
+        else read(
+            sealing.words(connection, PlanRow, row.id, row.user_id, plan._mapping)["remembered"]
+        )
+    )
     return Trace(
         turn_id=str(row.id),
         at=row.created_at,
@@ -100,15 +106,15 @@ def trace(connection: Connection, who: str, turn_id: int | None) -> Trace | None
 
 
 def _facts(connection: Connection, row: Row[Any], given: Remembered, lang: Lang) -> tuple[str, ...]:
-    found = {
-        each.id: line(
-            Fact(FactKind(each.kind), each.subject, each.value),
+    found: dict[int, str] = {}
+    for each in connection.execute(_FACTS, {"user": row.user_id, "facts": given.facts}):
+        words = sealing.words(connection, FactRow, each.id, row.user_id, each._mapping)
+        found[each.id] = line(
+            Fact(FactKind(each.kind), words["subject"], words["value"]),
             told=each.valid_from.date(),
             today=row.created_at.date(),
             lang=lang,
         )
-        for each in connection.execute(_FACTS, {"user": row.user_id, "facts": given.facts})
-    }
     return tuple(found[fact] for fact in given.facts if fact in found)
 
 

@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from echat_memory import SQLMemory
+from echat_memory.schema import Base
+from echat_sdk.consent import REMEMBERED
 
 
 class Clock:
@@ -41,7 +43,7 @@ def database(request: pytest.FixtureRequest) -> str:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store at the newest schema; making one takes a hundred times as long as copying it."""
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    SQLMemory(path).close()
+    SQLMemory(path, unasked=REMEMBERED).close()
     return path
 
 
@@ -87,9 +89,22 @@ def key(store: Path | str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def memory(store: Path | str, clock: Callable[[], datetime]) -> Iterator[SQLMemory]:
-    memory = SQLMemory(store, clock=clock)
+    memory = SQLMemory(store, clock=clock, unasked=REMEMBERED)
     yield memory
     memory.close()
+
+
+@pytest.fixture
+def contents(store: Path | str, sql: Callable[..., Any]) -> Callable[[], list[bytes]]:
+    """All that a store holds: the bytes of its files; on a server its rows as text."""
+
+    def read() -> list[bytes]:
+        if isinstance(store, Path):
+            return [file.read_bytes() for file in store.parent.iterdir() if file.is_file()]
+        rows = (sql(store, f"SELECT t::text FROM {table} t") for table in Base.metadata.tables)
+        return [str(row[0]).encode() for found in rows for row in found]
+
+    return read
 
 
 @pytest.fixture

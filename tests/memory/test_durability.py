@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from echat_memory import SQLMemory
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.turn import Turn
 
@@ -26,7 +27,7 @@ CUES = Cues(Cue("sad", 0.5, {"sad": 0.5}), Cue("male", 0.5))
 
 def _write_forever(store: Path | str, name: int, promises: int) -> None:
     """Remember one turn after another, and write each id to the pipe as soon as it is promised."""
-    memory = SQLMemory(store)
+    memory = SQLMemory(store, unasked=REMEMBERED)
     for i in itertools.count(1):
         turn = Turn(f"{name} {i}. My dog is called Rex. I live in Leeds.", cues=CUES)
         turn_id = memory.remember("ada", turn)
@@ -62,7 +63,7 @@ def _kill_writers(store: Path | str, kills: int) -> list[str]:
 def test_a_promised_turn_survives_kill_9(store: Path | str, kills: int, sql: Sql) -> None:
     promised = _kill_writers(store, kills)
     assert len({line.split()[1] for line in promised}) == kills
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         kept = memory.show("ada", limit=1_000_000)
         assert len(memory.recall("ada").facts) == 2
     said = {stored.id: stored.turn.transcript.split(".")[0] for stored in kept}
@@ -78,7 +79,7 @@ def test_a_promised_turn_survives_kill_9(store: Path | str, kills: int, sql: Sql
 
 
 def _write_thirty(store: Path | str, name: str) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for i in range(30):
             memory.remember("ada", Turn(f"{name} {i}. I live in Leeds."))
             memory.recall("ada")
@@ -92,7 +93,7 @@ def test_two_processes_write_one_store_at_once(store: Path | str, sql: Sql) -> N
     for twin in twins:
         twin.join()
     assert [twin.exitcode for twin in twins] == [0, 0]
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         kept = [s.turn.transcript.split(".")[0] for s in memory.show("ada", limit=1000)]
         assert memory.recall("ada").facts == ("they live in Leeds",)
         assert memory.users() == 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from echat_memory import SQLMemory, episodes
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.turn import Episode, Recollection, Turn
 
@@ -79,8 +80,8 @@ def test_nobody_is_given_what_another_said(memory: SQLMemory) -> None:
 
 def test_what_another_process_kept_or_erased_counts_at_once(store: Path, clock: Any) -> None:
     with (
-        closing(SQLMemory(store, clock=clock)) as memory,
-        closing(SQLMemory(store, clock=clock)) as other,
+        closing(SQLMemory(store, clock=clock, unasked=REMEMBERED)) as memory,
+        closing(SQLMemory(store, clock=clock, unasked=REMEMBERED)) as other,
     ):
         chatter(memory)
         memory.prefetch("ada")

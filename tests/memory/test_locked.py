@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 from echat_memory import SQLMemory
 from echat_sdk import Agent
 from echat_sdk.agent.events import StateChanged, TurnFinished, UserStopped
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.testing import FakeModel, Line
 from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
 from echat_sdk.testing.live import ALONE, schedule
@@ -61,7 +62,7 @@ async def test_a_conversation_ends_while_its_store_is_locked_for_ever(
 ) -> None:
     asks = (("speech", 0.4), ("quiet", 0.3), ("speech", 0.6), ("quiet", 2))
     audio = FakeAudio(schedule(*asks, ("speech", 1.5), ("quiet", 20)))
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         model = FakeModel(Line("tell me", (LONG,)))
         async with Agent(
             model, memory, user="ada", audio=audio, vad=ScriptedVAD(), policy=ALONE

@@ -21,6 +21,7 @@ from echat_memory.database import open_database
 from echat_memory.migrations import SCRIPTS, migrate
 from echat_memory.pseudonym import create_key, pseudonym, read_key
 from echat_memory.schema import HEAD, Base
+from echat_sdk.consent import REMEMBERED, ConsentState, Purpose
 from echat_sdk.errors import MigrationError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Turn
@@ -52,7 +53,9 @@ def first(new_store: Path | str) -> Path | str:
         create_key(database.key_file)
         now, who = datetime(2026, 3, 2, tzinfo=UTC), pseudonym(read_key(database.key_file), "ada")
         with database.transaction(write=True) as connection:
-            remembering.remember(connection, who, Turn("hello"), turn_id=None, now=now)
+            remembering.remember(
+                connection, who, Turn("hello"), turn_id=None, now=now, allowed=REMEMBERED
+            )
     return new_store
 
 
@@ -97,7 +100,7 @@ def _migrate(store: Path | str, scripts: Path, head: str = AFTER) -> None:
 
 def test_the_migrations_lead_to_the_schema_that_the_program_knows(new_store: Path | str) -> None:
     assert ScriptDirectory(str(SCRIPTS)).get_current_head() == HEAD
-    with closing(SQLMemory(new_store)) as memory:
+    with closing(SQLMemory(new_store, unasked=REMEMBERED)) as memory:
         connection = memory._database.connection
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, Base.metadata) == []
@@ -107,7 +110,7 @@ def test_the_migrations_lead_to_the_schema_that_the_program_knows(new_store: Pat
 def test_an_older_store_is_copied_and_then_migrated(
     store: Path | str, newer: Path, sql: Sql, revision: Read, copied: Copied
 ) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
     _migrate(store, newer)
     assert revision(store) == AFTER
@@ -127,7 +130,7 @@ def test_a_newer_store_is_refused_and_left_alone(
     with pytest.raises(
         MigrationError, match=f"schema {AFTER}, this program knows up to {HEAD}"
     ) as told:
-        SQLMemory(store)
+        SQLMemory(store, unasked=REMEMBERED)
     assert "Update echat-sdk" in str(told.value)
     assert revision(store) == AFTER
     if isinstance(store, Path):
@@ -141,7 +144,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     store: Path | str, newer: Path, fault: str, revision: Read, copied: Copied
 ) -> None:
     (newer / "versions" / "next.py").write_text(NEXT.format(fault=fault))
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
     if "statement" in fault:
         with pytest.raises(MigrationError, match="left as it was"):
@@ -152,14 +155,14 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     assert revision(store) == HEAD
     if isinstance(store, str):  # the copy is of the same transaction
         assert copied(store, HEAD) == []
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada")) == 1
 
 
 def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(
     first: Path | str, revision: Read, copied: Copied
 ) -> None:
-    with closing(SQLMemory(first)) as memory:
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
         assert [stored.turn.transcript for stored in memory.show("ada")] == ["hello"]
         assert memory.pauses("ada") == PauseProfile()
         memory.keep_pauses("ada", PauseProfile(mean=0.8, count=3))
@@ -168,8 +171,23 @@ def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(
     assert copied(first, FIRST) == [("hello",)]
 
 
-def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path | str, copied: Copied) -> None:
+def test_who_was_remembered_before_consent_was_asked_is_remembered_until_they_say_otherwise(
+    first: Path | str,
+) -> None:
     with closing(SQLMemory(first)) as memory:
+        given = memory.consents("ada").given
+        assert set(given) == REMEMBERED
+        assert {(said.state, said.channel) for said in given.values()} == {
+            (ConsentState.GRANTED, "migration")
+        }
+        assert [turn.transcript for turn in memory.recall("ada").turns] == ["hello"]
+        assert memory.allowed("bob") == set()
+        memory.consent("ada", Purpose.LONG_TERM_MEMORY, ConsentState.WITHDRAWN)
+        assert memory.show("ada") == []
+
+
+def test_erasing_takes_the_copy_of_the_first_schema_too(first: Path | str, copied: Copied) -> None:
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
         assert copied(first, FIRST)
         memory.erase("ada")
     assert copied(first, FIRST) == []
@@ -192,13 +210,13 @@ def test_a_process_that_is_killed_while_it_migrates_leaves_the_store_as_it_was(
     assert revision(first) == FIRST
     if isinstance(first, Path):
         assert sql(first, "PRAGMA integrity_check") == [("ok",)]
-    with closing(SQLMemory(first)) as memory:
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
         assert len(memory.show("ada")) == 1
     assert revision(first) == HEAD
 
 
 def _open_and_remember(store: Path | str, user: str) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         memory.remember(user, Turn("hello"))
 
 
@@ -211,7 +229,7 @@ def test_processes_that_open_a_new_store_at_once_share_it(new_store: Path | str)
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0] * 4
-    with closing(SQLMemory(new_store)) as memory:
+    with closing(SQLMemory(new_store, unasked=REMEMBERED)) as memory:
         assert [len(memory.show(user)) for user in users] == [1] * 4
 
 

@@ -20,6 +20,7 @@ from echat_memory.mood import ANCHORS, affect, mood_line
 from echat_memory.mood_home import Affect, Home, InsufficientData, Trend
 from echat_memory.mood_report import MoodReport, TurnMood, days, report, sittings, split
 from echat_memory.schema import PERSONAL, TurnRow
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues, Emotion
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn, TurnStatus
@@ -200,7 +201,7 @@ def _history(
         source = empty.with_name(empty.name + suffix)
         path.with_name(path.name + suffix).write_bytes(source.read_bytes())
     at = [NOW - timedelta(days=30)]
-    memory, ids = SQLMemory(path, clock=lambda: at[0]), []
+    memory, ids = SQLMemory(path, clock=lambda: at[0], unasked=REMEMBERED), []
     for number, (minutes, emotion, seconds, felt) in enumerate(told):
         at[0] += timedelta(minutes=minutes)
         if number != without:
@@ -406,7 +407,7 @@ def test_recall_takes_no_more_statements_for_it(
     memory.prefetch("ada")
     before = statements()
     memory.recall("ada")
-    assert statements() - before == 3  # turns, cues, facts
+    assert statements() - before == 4  # consents, turns, cues, facts
     before = statements()
     memory.mood("ada")
     assert statements() - before == 1

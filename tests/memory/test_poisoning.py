@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from echat_memory import SQLMemory
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.turn import Lang, Recollection, Turn
 
@@ -183,7 +184,7 @@ def test_there_are_more_than_two_hundred_scripts() -> None:
 @pytest.mark.timeout(120)
 def test_no_order_that_is_told_to_memory_becomes_a_line_of_it(store: Path) -> None:
     succeeded = []
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for i, (lang, said, marks) in enumerate(scripts()):
             user = f"user {i}"
             memory.remember(user, Turn(said, lang))

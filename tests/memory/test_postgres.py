@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ from echat_memory.database import open_database
 from echat_memory.migrations import migrate
 from echat_memory.pseudonym import create_key, pseudonym
 from echat_memory.schema import Base
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Recollection, Turn
@@ -221,7 +223,7 @@ def test_who_does_not_own_the_tables_is_told_that_bytes_are_left(
     sql(store, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO guest")
     sql(store, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO guest")
     url = postgres.url(make_url(store).database, role="guest")
-    with closing(SQLMemory(url, key_file=key)) as guest:
+    with closing(SQLMemory(url, key_file=key, unasked=REMEMBERED)) as guest:
         guest.remember("ada", Turn("hello again"))
         with pytest.raises(StoreError, match="Erase again as the owner"):
             guest.erase("ada")
@@ -247,7 +249,7 @@ def test_the_copy_from_a_migration_brings_an_older_store_back(
         migrate(database, head="0002")
         create_key(database.key_file)
     sql(new_store, "INSERT INTO users VALUES (7, 'who', now(), now())")
-    with closing(SQLMemory(new_store)):
+    with closing(SQLMemory(new_store, unasked=REMEMBERED)):
         pass
     tables = [table.name for table in Base.metadata.sorted_tables]
     sql(new_store, f"DROP TABLE {', '.join(tables)}, alembic_version")
@@ -264,7 +266,7 @@ def test_the_copy_from_a_migration_brings_an_older_store_back(
                     f"INSERT INTO public.{name} SELECT * FROM public_echat_before_0002.{name}"
                 )
         admin.execute("SELECT setval('users_id_seq', max(id)) FROM users")
-    with closing(SQLMemory(new_store)) as memory:
+    with closing(SQLMemory(new_store, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
     assert sql(new_store, "SELECT id FROM users ORDER BY id") == [(7,), (8,)]
 
@@ -301,7 +303,7 @@ def test_a_server_that_was_started_again_is_found_again(
             memory.recall("ada")
     finally:
         postgres_server.start()
-    with closing(SQLMemory(store)) as second:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as second:
         second.remember("ada", Turn("by another"))
     memory._database._patience.rewarded()  # time has passed
     assert [turn.transcript for turn in memory.recall("ada").turns] == ["before", "by another"]
@@ -334,9 +336,12 @@ def test_a_turn_whose_end_nobody_told_is_kept_once_or_refused(
     memory: SQLMemory, monkeypatch: pytest.MonkeyPatch, lost: str, postgres_server: Any
 ) -> None:
     memory.remember("ada", Turn("hello"))
-    commit = postgres._Driver.commit
+    commit, ends = postgres._Driver.commit, itertools.count(1)
 
     def lose(driver: Any) -> None:
+        if next(ends) == 1:  # what the user agreed to is read
+            commit(driver)
+            return
         monkeypatch.undo()
         if lost == "after":
             commit(driver)
@@ -364,7 +369,7 @@ def test_a_turn_whose_end_nobody_told_is_kept_once_or_refused(
 def test_a_server_that_answers_no_more_is_waited_for_as_long_as_a_lock(
     store: str, sql: Sql
 ) -> None:
-    with closing(SQLMemory(store, busy_timeout=0.3)) as memory:
+    with closing(SQLMemory(store, busy_timeout=0.3, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("before"))
         pid = backend(sql, store)
         os.kill(pid, signal.SIGSTOP)
@@ -384,7 +389,7 @@ def test_a_server_that_answers_no_more_is_waited_for_as_long_as_a_lock(
 
 
 def test_a_user_who_is_being_written_by_another_process_is_told(store: str, postgres: Any) -> None:
-    with closing(SQLMemory(store, busy_timeout=1)) as memory:
+    with closing(SQLMemory(store, busy_timeout=1, unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("before"))
         with other(postgres, store) as locking:
             locking.execute("SELECT 1 FROM users FOR UPDATE")
@@ -451,7 +456,7 @@ def test_of_two_writes_at_once_the_one_that_lost_is_done_again_once(
 
 
 def _meet(store: str, name: str, users: int, begin: Any) -> None:
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for i in range(users):
             begin.wait()
             memory.remember(f"user {i}", Turn(name))
@@ -476,7 +481,7 @@ def test_erasing_somebody_who_is_speaking_leaves_all_or_nothing(store: str, sql:
 
     def speak() -> None:
         try:
-            with closing(SQLMemory(store)) as memory:
+            with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
                 while not done.is_set():
                     memory.remember("ada", Turn("I live in Leeds.", cues=Cues(SAD)))
         except StoreError as error:
@@ -485,7 +490,7 @@ def test_erasing_somebody_who_is_speaking_leaves_all_or_nothing(store: str, sql:
     done = threading.Event()
     speaker = threading.Thread(target=speak)
     speaker.start()
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         for _ in range(5):
             memory.erase("ada")
         done.set()
@@ -551,13 +556,15 @@ def test_a_server_that_cannot_be_opened_is_told_without_the_password(
     postgres: Any, store: str, change: dict[str, Any], words: str
 ) -> None:
     whole = make_url(postgres.url(make_url(store).database, tcp=PASSWORD))
-    with closing(SQLMemory(whole.render_as_string(hide_password=False))) as memory:
+    with closing(
+        SQLMemory(whole.render_as_string(hide_password=False), unasked=REMEMBERED)
+    ) as memory:
         memory.remember("ada", Turn("hello"))
     wrong = whole.set(**change)
     if change == {"password": None}:
         wrong = make_url(str(whole).replace(":***@", "@"))
     with pytest.raises(StoreError, match=words) as caught:
-        SQLMemory(wrong.render_as_string(hide_password=False))
+        SQLMemory(wrong.render_as_string(hide_password=False), unasked=REMEMBERED)
     told = "".join(traceback.format_exception(caught.value))
     assert PASSWORD not in told
     assert "wr0ng" not in str(caught.value)
@@ -565,27 +572,27 @@ def test_a_server_that_cannot_be_opened_is_told_without_the_password(
 
 def test_a_role_that_is_missing_is_told(postgres: Any, store: str) -> None:
     with pytest.raises(StoreError, match=r"no such role.*createuser"):
-        SQLMemory(postgres.url(make_url(store).database, role="nobody"))
+        SQLMemory(postgres.url(make_url(store).database, role="nobody"), unasked=REMEMBERED)
 
 
 def test_a_database_that_cannot_hold_every_language_is_refused(postgres: Any) -> None:
     with postgres.connect() as admin:
         admin.execute("CREATE DATABASE latin OWNER echat TEMPLATE template0 ENCODING 'LATIN1'")
     with pytest.raises(StoreError, match="encoding LATIN1"):
-        SQLMemory(postgres.url("latin"))
+        SQLMemory(postgres.url("latin"), unasked=REMEMBERED)
     postgres.drop("latin")
 
 
 def test_an_older_server_is_refused(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "OLDEST", 99)
     with pytest.raises(StoreError, match="the store needs 99 or newer"):
-        SQLMemory(store)
+        SQLMemory(store, unasked=REMEMBERED)
 
 
 def test_another_programs_database_is_left_alone(new_store: str, sql: Sql) -> None:
     sql(new_store, "CREATE TABLE bookmarks (id integer)")
     with pytest.raises(StoreError, match="another program"):
-        SQLMemory(new_store)
+        SQLMemory(new_store, unasked=REMEMBERED)
     assert sql(new_store, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(1,)]
 
 
@@ -597,7 +604,7 @@ def test_a_role_that_may_not_copy_an_older_store_does_not_migrate_it(
     name = make_url(new_store).database
     sql(new_store, f"ALTER DATABASE {name} OWNER TO postgres")
     with pytest.raises(StoreError, match=r"left as it was: .* GRANT"):
-        SQLMemory(new_store)
+        SQLMemory(new_store, unasked=REMEMBERED)
     assert sql(new_store, "SELECT version_num FROM alembic_version") == [("0001",)]
 
 
@@ -605,7 +612,10 @@ def test_a_commit_waits_for_the_disk_where_the_server_was_told_not_to(store: str
     name = make_url(store).database
     sql(store, f"ALTER DATABASE {name} SET synchronous_commit = off")
     sql(store, f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
-    with closing(SQLMemory(store)) as memory, memory._open(write=True) as connection:
+    with (
+        closing(SQLMemory(store, unasked=REMEMBERED)) as memory,
+        memory._open(write=True) as connection,
+    ):
         found = [
             connection.exec_driver_sql(f"SHOW {setting}").scalar_one()
             for setting in ("synchronous_commit", "transaction_isolation", "fsync")
@@ -635,5 +645,5 @@ def test_what_a_call_leaves_behind_is_in_no_log(
     memory.recall("ada")
     assert "Zyxwvut" not in caplog.text
     with pytest.raises(ConfigError):
-        SQLMemory("postgresql://u:hidden@h")
+        SQLMemory("postgresql://u:hidden@h", unasked=REMEMBERED)
     assert "hidden" not in caplog.text

@@ -24,6 +24,7 @@ import pytest
 from echat_memory import SQLMemory
 from echat_memory.telling import telling
 from echat_memory.times import ago
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.model.cascade.recall import as_answer, remembered
 from echat_sdk.turn import Lang, Recollection, Turn
 
@@ -206,7 +207,7 @@ class Report:
 def _alone(history: History, store: Path) -> SQLMemory:
     """A store that knows one user only: what they are given must not hang on anybody else."""
     moment = [END]
-    memory = SQLMemory(store, clock=lambda: moment[0])
+    memory = SQLMemory(store, clock=lambda: moment[0], unasked=REMEMBERED)
     memory._database.connection.exec_driver_sql("PRAGMA synchronous = OFF")
     memory._database.connection.commit()
     for moment[0], text in history.turns:
@@ -220,7 +221,7 @@ def evaluate(store: Path) -> Report:
     lives = list(_all())
     moment = [END]
     report = Report()
-    with closing(SQLMemory(store, clock=lambda: moment[0])) as memory:
+    with closing(SQLMemory(store, clock=lambda: moment[0], unasked=REMEMBERED)) as memory:
         memory._database.connection.exec_driver_sql(
             "PRAGMA synchronous = OFF"
         )  # only while it is filled

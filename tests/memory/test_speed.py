@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from echat_memory import SQLMemory
+from echat_memory import Encryption, SQLMemory
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues, Emotion
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Timings, Turn
@@ -52,11 +53,24 @@ def _milliseconds(name: str, call: Callable[[int], object], n: int) -> float:
 FAST = {"sqlite": "PRAGMA synchronous = OFF", "postgresql": "SET synchronous_commit = off"}
 
 
-def _fill(store: Path | str, turns: int, *, users: int = USERS, hours: float = 0) -> None:
+def _fill(
+    store: Path | str,
+    turns: int,
+    *,
+    users: int = USERS,
+    hours: float = 0,
+    encryption: Encryption | None = None,
+) -> None:
     """So many turns, each some hours after the one before; 0: all now."""
     now = datetime.now(UTC)
     times = iter([now - timedelta(hours=hours * (turns - turn)) for turn in range(turns)])
-    memory = SQLMemory(store, clock=lambda: next(times))
+    memory = SQLMemory(
+        store,
+        unasked=REMEMBERED,
+        retention=None,
+        encryption=encryption,
+        clock=lambda: next(times),
+    )
     connection = memory._database.connection  # only while it is filled:
     connection.exec_driver_sql(FAST[connection.dialect.name])
     connection.commit()
@@ -67,13 +81,22 @@ def _fill(store: Path | str, turns: int, *, users: int = USERS, hours: float = 0
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_recall_takes_no_longer_in_a_store_ten_times_as_large(store: Path | str) -> None:
+@pytest.mark.parametrize("encryption", [None, Encryption("fields"), Encryption("file")])
+def test_recall_takes_no_longer_in_a_store_ten_times_as_large(
+    store: Path | str, tmp_path: Path, encryption: Encryption | None
+) -> None:
+    mode = encryption.mode if encryption else "no"
+    sys.stdout.write(f"\n\nencrypted: {mode}")
+    if encryption is not None and encryption.mode == "file":
+        if not isinstance(store, Path):
+            pytest.skip("a server has no file to encrypt")
+        store = tmp_path / "file.db"
     took = {}
     filled = 0
     for turns in (1_000, 10_000):
-        _fill(store, turns - filled)
+        _fill(store, turns - filled, encryption=encryption)
         filled = turns
-        with closing(SQLMemory(store)) as memory:
+        with closing(SQLMemory(store, encryption=encryption, unasked=REMEMBERED)) as memory:
             took[turns] = _milliseconds(
                 f"recall in {turns} turns",
                 lambda i, memory=memory: memory.recall(f"user {i % USERS}", query="my dog"),  # type: ignore[misc]
@@ -94,7 +117,11 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(store: Path | str)
                 lambda i, memory=memory: memory.keep_pauses(f"user {i % USERS}", PAUSES),  # type: ignore[misc]
                 50,
             )
-        _milliseconds("open", lambda _: SQLMemory(store).close(), 20)
+        _milliseconds(
+            "open",
+            lambda _: SQLMemory(store, encryption=encryption, unasked=REMEMBERED).close(),
+            20,
+        )
     # Without its indexes, ten times the turns would take ten times as long.
     assert took[10_000] < 2 * took[1_000]
 
@@ -112,7 +139,7 @@ SAID = (
 @pytest.mark.timeout(300)
 def test_recall_searches_ten_thousand_turns_of_one_user_in_a_millisecond(tmp_path: Path) -> None:
     words = [f"place{i % 997}" for i in range(10_000)]
-    with closing(SQLMemory(tmp_path / "one.db")) as memory:
+    with closing(SQLMemory(tmp_path / "one.db", unasked=REMEMBERED)) as memory:
         memory._database.connection.exec_driver_sql(
             "PRAGMA synchronous = OFF"
         )  # only while it is filled
@@ -138,7 +165,7 @@ def test_mood_is_made_from_ten_thousand_turns_of_one_user(tmp_path: Path) -> Non
     store = tmp_path / "mood.db"
     _fill(store, 10_000, users=1, hours=0.4)
     since = datetime.now(UTC).date() - timedelta(days=55)
-    with closing(SQLMemory(store)) as memory:
+    with closing(SQLMemory(store, unasked=REMEMBERED)) as memory:
         assert memory.mood("user 0").n_turns == 10_000
         few = memory.mood("user 0", since=since).n_turns
         whole = _milliseconds("mood over 10000 turns", lambda _: memory.mood("user 0"), 3)

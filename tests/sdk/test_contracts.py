@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from echat_memory import SQLMemory
+from echat_memory import Encryption, GuestMemory, SQLMemory
 from echat_sdk.audio import AudioFrame, frames
+from echat_sdk.consent import REMEMBERED, RUN
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
 from echat_sdk.io.wav import read_audio
@@ -29,16 +30,32 @@ from echat_sdk.turn import (
 SAD_WAV = Path(__file__).parents[2] / "examples/audio/sad.wav"
 
 
-@pytest.fixture(params=["ram", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[
+        "ram",
+        "guest",
+        "sqlite",
+        "sqlite, words encrypted",
+        "sqlite guest",
+        pytest.param("postgresql", marks=pytest.mark.postgres),
+    ]
+)
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
-    opened: Memory
-    match request.param:
-        case "ram":
-            opened = RAMMemory()
-        case "sqlite":
-            opened = SQLMemory(f"sqlite:///{tmp_path / 'm.db'}")
-        case _:
-            opened = SQLMemory(request.getfixturevalue("postgres_store"))
+    """Each with users who agreed to all, but for the guests of a store, who agreed to be heard."""
+    url = f"sqlite:///{tmp_path / 'm.db'}"
+    made: dict[str, Callable[[], Memory]] = {
+        "ram": RAMMemory,
+        "guest": lambda: GuestMemory(unasked=REMEMBERED),
+        "sqlite": lambda: SQLMemory(url, unasked=REMEMBERED),
+        "sqlite, words encrypted": lambda: SQLMemory(
+            url, unasked=REMEMBERED, encryption=Encryption()
+        ),
+        "sqlite guest": lambda: SQLMemory(url, unasked=RUN),
+        "postgresql": lambda: SQLMemory(
+            request.getfixturevalue("postgres_store"), unasked=REMEMBERED
+        ),
+    }
+    opened = made[request.param]()
     yield opened
     opened.close()
 

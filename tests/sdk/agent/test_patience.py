@@ -21,6 +21,7 @@ from echat_sdk.agent.live import Live
 from echat_sdk.agent.patience import Patience
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
@@ -59,9 +60,9 @@ def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
         case "ram":
             opened = RAMMemory()
         case "sqlite":
-            opened = SQLMemory(tmp_path / "m.db")
+            opened = SQLMemory(tmp_path / "m.db", unasked=REMEMBERED)
         case _:
-            opened = SQLMemory(request.getfixturevalue("postgres_store"))
+            opened = SQLMemory(request.getfixturevalue("postgres_store"), unasked=REMEMBERED)
     yield opened
     opened.close()
 
@@ -95,7 +96,7 @@ def test_a_slow_speaker_is_waited_for_longer_from_the_first_turn_of_the_next_con
 
 
 def test_who_was_erased_is_waited_for_as_if_never_met(tmp_path: Path) -> None:
-    with closing(SQLMemory(tmp_path / "m.db")) as memory:
+    with closing(SQLMemory(tmp_path / "m.db", unasked=REMEMBERED)) as memory:
         converse(*SLOW, memory=memory, turn_end=UNFINISHED)
         memory.erase("ada")
         assert memory.pauses("ada") == PauseProfile()
@@ -418,7 +419,7 @@ async def test_what_another_device_learnt_meanwhile_is_added_to(known: RAMMemory
 
 
 async def test_what_was_erased_in_a_conversation_is_not_brought_back_by_it(tmp_path: Path) -> None:
-    with closing(SQLMemory(tmp_path / "m.db")) as memory:
+    with closing(SQLMemory(tmp_path / "m.db", unasked=REMEMBERED)) as memory:
         memory.remember("ada", Turn("hello"))
         await after(memory, turn_with(*[0.9] * 9))
 

@@ -229,7 +229,7 @@ def test_a_full_disk_behind_the_output_is_no_bug(
 def test_erasing_without_an_answer_erases_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["reply", "in.wav", "--user", "ada"]) == 0
+    assert run(["reply", "in.wav", "--user", "ada", "--remember"]) == 0
     feed(monkeypatch, b"")
     assert run(["memory", "erase", "ada"]) == 2
     assert "nothing was erased" in capsys.readouterr().err

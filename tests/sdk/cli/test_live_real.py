@@ -26,7 +26,16 @@ def test_a_spoken_question_is_answered_aloud_and_remembered(tmp_path: Path) -> N
         out = tmp_path / f"{name}.out.wav"
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "echat_sdk", "talk", "--json", "--user", "ada"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "echat_sdk",
+                    "talk",
+                    "--json",
+                    "--user",
+                    "ada",
+                    "--remember",
+                ),
                 *("--input", str(AUDIO / f"{name}.wav"), "--output", str(out)),
             ],
             env={**os.environ, "ECHAT_STORE": store},

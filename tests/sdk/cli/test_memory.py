@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from echat_memory import SQLMemory
 from echat_sdk.cli.memory import app
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
@@ -22,7 +23,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'echat.db'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_store")
-    with closing(SQLMemory(url)) as memory:
+    with closing(SQLMemory(url, unasked=REMEMBERED)) as memory:
         for name in ("Rex", "Max", "Bo"):
             cues = Cues(Cue("sad", 0.81, {"sad": 0.81, "neutral": 0.19}))
             turn = Turn(f"My dog is called {name}. \x1b[31m", cues=cues, reply="Tell me more.")
@@ -63,7 +64,7 @@ def test_show_tells_how_somebody_pauses_once_that_was_learnt(
 ) -> None:
     show = ["show", "ada", "--store", url]
     assert "pauses" not in CliRunner().invoke(app, show, env=WIDE).output
-    with closing(SQLMemory(url)) as memory:
+    with closing(SQLMemory(url, unasked=REMEMBERED)) as memory:
         memory.keep_pauses("ada", PauseProfile(mean=0.8125, count=count))
     result = CliRunner().invoke(app, show, env=WIDE)
     assert f"pauses about 0.8 s within a turn, learnt from {told}" in result.output
@@ -77,7 +78,7 @@ def test_an_unknown_user_is_told_plainly_and_not_made(url: str) -> None:
         assert result.exit_code == 2
         assert "no user with this id is known here" in result.stderr
         assert result.stdout == ""
-    with closing(SQLMemory(url)) as memory:
+    with closing(SQLMemory(url, unasked=REMEMBERED)) as memory:
         assert memory.users() == 1
 
 

@@ -17,6 +17,7 @@ from echat_memory import SQLMemory
 from echat_memory.mood_report import MoodReport
 from echat_sdk.cli.memory import app
 from echat_sdk.cli.mood_view import ROWS, MoodView
+from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConfigError, ModelMissingError, StoreError
 from echat_sdk.turn import Turn
@@ -45,7 +46,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> MoodReport:
     """Pleasant weeks, then a week of silence, an unknown day, and three sad ones."""
     clock = At()
     path = tmp_path_factory.mktemp("weeks") / "echat.db"
-    with closing(SQLMemory(path, clock=clock)) as memory:
+    with closing(SQLMemory(path, clock=clock, unasked=REMEMBERED)) as memory:
         rng = random.Random(1)
         for ago in range(55, 11, -2):
             day = TODAY.date() - timedelta(days=ago)
@@ -137,7 +138,7 @@ def test_without_colours_the_same_is_told(report: MoodReport) -> None:
 
 def test_too_little_is_told_as_too_little(tmp_path: Path) -> None:
     clock = At()
-    with closing(SQLMemory(tmp_path / "echat.db", clock=clock)) as memory:
+    with closing(SQLMemory(tmp_path / "echat.db", clock=clock, unasked=REMEMBERED)) as memory:
         _fill(memory, clock, TODAY.date(), "sad", "sad")
         text = " ".join(" ".join(drawn(memory.mood("ada"), 80)).split())
         nothing = " ".join(drawn(memory.mood("nobody"), 80))
@@ -153,7 +154,7 @@ def test_too_little_is_told_as_too_little(tmp_path: Path) -> None:
 def ten_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clock, now = At(), datetime.now(UTC)
     path = tmp_path_factory.mktemp("days") / "echat.db"
-    with closing(SQLMemory(path, clock=clock)) as memory:
+    with closing(SQLMemory(path, clock=clock, unasked=REMEMBERED)) as memory:
         for ago in range(9, -1, -1):
             _fill(memory, clock, (now - timedelta(days=ago)).date(), "happy", "neutral")
     return path.parent
@@ -185,7 +186,7 @@ def test_mood_json_gives_the_numbers(url: str) -> None:
 
 
 def test_json_says_what_is_missing_where_there_is_too_little(url: str) -> None:
-    with closing(SQLMemory(url)) as memory:
+    with closing(SQLMemory(url, unasked=REMEMBERED)) as memory:
         memory.remember("bob", Turn("x"))
     found = json.loads(CliRunner().invoke(app, ["mood", "bob", "--json", "--store", url]).stdout)
     for name in ("home", "mood", "deviation", "trend"):
@@ -200,7 +201,7 @@ def test_mood_draws_a_picture(url: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, asked, env=WIDE)
     assert str(picture) in result.output
     assert picture.read_bytes()[:4] == b"\x89PNG"
-    with closing(SQLMemory(url)) as memory:
+    with closing(SQLMemory(url, unasked=REMEMBERED)) as memory:
         memory.remember("bob", Turn("x"))
     asked[1] = "bob"  # nothing is known of how he sounds
     assert CliRunner().invoke(app, [*asked, "--weeks", "60"]).exit_code == 0

@@ -73,7 +73,7 @@ class Echat:
         )
 
     def reply(self, recording: Path) -> dict[str, Any]:
-        process = self.start("reply", str(recording), "--user", "ada", "--json")
+        process = self.start("reply", str(recording), "--user", "ada", "--remember", "--json")
         out, err = process.communicate()
         assert (process.returncode, err) == (0, "")
         told: dict[str, Any] = json.loads(out)
@@ -170,7 +170,7 @@ def test_ctrl_c_ends_a_reply_in_one_line_and_leaves_the_store_sound(
 
 
 def test_ctrl_c_ends_a_talk_whose_first_answers_stay(echat: Echat) -> None:
-    process = echat.start("chat", "--user", "ada", "--json")
+    process = echat.start("chat", "--user", "ada", "--remember", "--json")
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("I lost my keys.\n")

@@ -58,7 +58,7 @@ def test_reply_tells_the_whole_exchange_to_a_person(capsys: pytest.CaptureFixtur
 
 
 def test_the_next_run_remembers_the_first(script: FakeModel) -> None:
-    run(["reply", "in.wav", "--user", "ada"])
+    run(["reply", "in.wav", "--user", "ada", "--remember"])
     run(["reply", "in.wav", "--user", "ada"])
     run(["reply", "in.wav", "--user", "bob"])
     assert [len(r.turns) for r in script.recollections] == [0, 1, 0]

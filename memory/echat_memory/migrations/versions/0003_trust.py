@@ -5,6 +5,8 @@ What is written here is frozen: a store in the world has it. Change the schema w
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -13,7 +15,12 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the tables; a fact that is there was told by its user, and is trusted."""
+    """Make the tables.
+
+    Who is there already was remembered when nobody was asked yet: that goes on, written down as
+    granted through the channel `migration`, until they say otherwise. A fact that is there was told
+    by its user, and is trusted.
+    """
     op.create_table(
         "consents",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -29,6 +36,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_consents_user_id_id"), "consents", ["user_id", "id"])
+    _grant_what_was_kept()
     op.create_table(
         "user_keys",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -41,6 +49,14 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_user_keys_user_id"), "user_keys", ["user_id"])
+    op.create_table(
+        "encryption",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("mode", sa.String(length=16), nullable=False),
+        sa.Column("kek", sa.String(length=16), nullable=False),
+        sa.Column("proof", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_encryption")),
+    )
     op.create_table(
         "reply_plans",
         sa.Column("turn_id", sa.Integer(), autoincrement=False, nullable=False),
@@ -108,6 +124,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_check")),
     )
     with op.batch_alter_table("facts", table_kwargs={"sqlite_autoincrement": True}) as facts:
+        # A fact may outlive the turn in which it was told.
+        facts.alter_column("turn_id", existing_type=sa.Integer(), nullable=True)
         # Encrypted, they are longer than what was told.
         facts.alter_column("subject", existing_type=sa.String(length=200), type_=sa.Text())
         facts.alter_column("value", existing_type=sa.String(length=200), type_=sa.Text())
@@ -115,3 +133,21 @@ def upgrade() -> None:
         facts.add_column(
             sa.Column("extractor", sa.String(length=64), nullable=False, server_default="words")
         )
+
+
+def _grant_what_was_kept() -> None:
+    users = sa.table("users", sa.column("id", sa.Integer))
+    columns = ("user_id", "purpose", "state", "version", "channel", "at")
+    consents = sa.table("consents", *map(sa.column, columns))
+    now = sa.literal(datetime.now(UTC).replace(tzinfo=None), sa.DateTime())
+    for purpose in (
+        "process_voice",
+        "infer_emotion",
+        "infer_age",
+        "infer_gender",
+        "store_transcript",
+        "store_emotion",
+        "long_term_memory",
+    ):
+        said = map(sa.literal, (purpose, "granted", "", "migration"))
+        op.execute(consents.insert().from_select(columns, sa.select(users.c.id, *said, now)))

@@ -1,0 +1,256 @@
+"""An open store, whosever rows it has: its transactions, its keys, what has had its time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from echat_memory import encrypting, rotation, sealing
+from echat_memory.budget import TOKENS
+from echat_memory.database import Collided, open_database
+from echat_memory.episodes import Episodes
+from echat_memory.guests import RECENT_TURNS, Guests
+from echat_memory.keys import Encryption
+from echat_memory.migrations import migrate
+from echat_memory.plans import Remembered
+from echat_memory.pseudonym import key_of, pseudonym
+from echat_memory.schema import UserRow
+from echat_memory.sqlite import SQLite
+from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
+from echat_sdk.audio import Seconds
+from echat_sdk.errors import StoreError
+from echat_sdk.retention import USUAL, Retention
+
+if TYPE_CHECKING:
+    from echat_memory.cipher import Cipher
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT: Seconds = 2.0
+"""Soon enough that a conversation says within three seconds that it cannot keep a turn, and ends
+within as many."""
+
+_AT_OPENING: Seconds = 1.0
+"""How long a sweep may take when a store is opened; the rest is due the next time."""
+
+_LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
+_COUNT_USERS = select(func.count()).select_from(UserRow)
+
+T = TypeVar("T")
+
+
+class OpenStore:
+    """What `SQLMemory` stands on; its arguments and attributes are told there."""
+
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        turns: int = RECENT_TURNS,
+        budget: int = TOKENS,
+        unasked: Collection[str] = (),
+        barred: Collection[str] = (),
+        retention: Retention | None = USUAL,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        busy_timeout: Seconds = BUSY_TIMEOUT,
+        key_file: Path | None = None,
+        encryption: Encryption | None = None,
+    ) -> None:
+        self._turns = turns
+        self._unasked = frozenset(unasked)
+        self._barred = frozenset(barred)
+        self._retention = retention
+        self._clock = clock
+        self._guests = Guests(clock)
+        self._lock = threading.Lock()
+        self._episodes = Episodes()
+        self._budget = budget
+        self._recalled: OrderedDict[str, tuple[str, Remembered]] = OrderedDict()
+        self._is_closed = False
+        self._cipher: Cipher | None = None
+        self.converted = 0
+        self._database = open_database(
+            url, timeout=busy_timeout, key_file=key_file, encryption=encryption
+        )
+        try:
+            self._cipher = encrypting.find(self._database, encryption)
+            migrate(self._database)
+            self._key = key_of(self._database)
+            if encryption is not None and encryption.mode == "fields":
+                self._encrypt(encryption)
+            if retention is not None:
+                self._sweep_daily(check_kinds(retention))
+        except BaseException:
+            self.close()
+            raise
+
+    def sweep(self, now: datetime | None = None, *, dry_run: bool = False) -> dict[str, int]:
+        """Delete what was kept for long enough; may be repeated.
+
+        That is what the retention says, and what consents had allowed that ended by themselves.
+        Writers beside it wait for no more than a few milliseconds at a time, on PostgreSQL also
+        while its tables are written anew at the end. Deleted rows are overwritten, but the gaps
+        that moving rows left in a SQLite file are not: the next `erase` or refusal does that.
+
+        Args:
+            now: The present moment; the store's clock tells it if None.
+            dry_run: Only count.
+
+        Returns:
+            How many of each kind went, or are due.
+
+        Raises:
+            StoreError: the store cannot be written; what was not reached is due the next time.
+        """
+        return self._sweep(self._retention or USUAL, now or self._clock(), dry_run=dry_run)
+
+    def _sweep(
+        self,
+        retention: Retention,
+        now: datetime,
+        *,
+        dry_run: bool = False,
+        within: Seconds | None = None,
+    ) -> dict[str, int]:
+        def opened(write: bool) -> AbstractContextManager[Connection]:
+            return self._open(write=write)
+
+        sweep = Sweep(opened, retention, now, within=within)
+        if dry_run:
+            return sweep.due()
+        counts = sweep.run()
+        if counts:
+            self._drop_held()
+        # A server writes its tables anew for it, which is too long for whoever only opens a store.
+        if counts and (within is None or isinstance(self._database, SQLite)):
+            self._forget_deleted()
+        return counts
+
+    def _sweep_daily(self, retention: Retention) -> None:
+        now = self._clock()
+        with self._open(write=False) as connection:
+            last = last_sweep(connection)
+        if (last is not None and abs(now - last) < DAILY) or not self.users():
+            return
+        try:
+            if last is None:  # it was migrated just now, perhaps: its copy is not for deleting yet
+                self._write(lambda connection: begin_sweeping(connection, now))
+            else:
+                self._sweep(retention, now, within=_AT_OPENING)
+        except StoreError as error:  # it is due the next time
+            log.warning("the store could not be swept: %s", error)
+
+    def users(self) -> int:
+        """How many users the store knows.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._open(write=False) as connection:
+            return connection.execute(_COUNT_USERS).scalar_one()
+
+    def rotate(self, user: str | None = None) -> int:
+        """Seal a user's words, or everybody's, with new keys, and delete the old ones.
+
+        Killed on the way, every row stays readable; called again, it goes on.
+
+        Returns:
+            How many rows were sealed anew.
+
+        Raises:
+            StoreError: the store is not encrypted, or cannot be written.
+        """
+        cipher = rotation.must_be(self._cipher, self._database.name)
+        if user is None:
+            ids = encrypting.users(self._writing)
+        else:
+            with self._open(write=True) as connection:
+                who = {"who": pseudonym(self._key, user)}
+                ids = list(connection.execute(_LOCK_USER, who).scalars())
+        count = sum(rotation.rotate(self._writing, cipher, user_id) for user_id in ids)
+        self._forget_deleted()
+        return count
+
+    def rotate_key(self) -> int:
+        """Wrap all users' keys with a new KEK; see `Encryption.key` for who makes it.
+
+        Returns:
+            How many keys were wrapped anew.
+
+        Raises:
+            StoreError: the store is not encrypted, no newer KEK was given, or it cannot be written.
+        """
+        count = rotation.rotate_kek(
+            self._writing, rotation.must_be(self._cipher, self._database.name)
+        )
+        self._forget_deleted()
+        return count
+
+    def rotate_file(self) -> None:
+        """Encrypt a file that is encrypted as a whole with a newer key; see `SQLite.rekey`.
+
+        Raises:
+            StoreError: it is not, no newer key was given, or others use the file.
+        """
+        with self._lock:
+            if not isinstance(self._database, SQLite):
+                raise StoreError(f"{self._database.name} is no file that is encrypted as a whole")
+            self._database.rekey()
+
+    def close(self) -> None:
+        """Release the store. May be called twice."""
+        with self._lock:
+            self._is_closed = True
+            self._database.close()
+            if self._cipher is not None:
+                self._cipher.close()
+
+    def _encrypt(self, encryption: Encryption) -> None:
+        """Encrypt what is plain."""
+        if self._cipher is None:
+            self._cipher = encrypting.begin(self._database, encryption)
+        if self._cipher.accepts_plain:
+            self.converted = encrypting.convert(self._writing, self._cipher)
+            self._forget_deleted(changed=True)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return self._open(write=True)
+
+    def _forget_deleted(self, *, changed: bool = False) -> None:
+        with self._lock:
+            self._database.forget_deleted(changed=changed)
+
+    def _drop_held(self, who: str | None = None) -> None:
+        """Drop what is held in RAM of a user's words, or of everybody's; rows are read again."""
+        with self._lock:
+            self._episodes.forget(who)
+            if who is None:
+                self._recalled.clear()
+            else:
+                self._recalled.pop(who, None)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction that writes; once more where another process was in it."""
+        try:
+            with self._open(write=True) as connection:
+                return work(connection)
+        except Collided:
+            with self._open(write=True) as connection:
+                return work(connection)
+
+    @contextmanager
+    def _open(self, *, write: bool) -> Iterator[Connection]:
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"the store {self._database.name} is closed; open it again")
+            with self._database.transaction(write=write) as connection:
+                sealing.use(connection, self._cipher)
+                yield connection
