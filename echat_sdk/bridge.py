@@ -7,13 +7,16 @@ connection need no locks, and what was abandoned is always released before the n
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import EChatError
@@ -24,6 +27,21 @@ T = TypeVar("T")
 
 _END: Any = object()
 _LOOK: Seconds = 0.005
+_LAST: Seconds = 1.0  # what the interpreter waits for threads that were left behind
+
+
+def settled(within: Seconds) -> bool:
+    """Wait until no worker's thread is busy, at most so long; whether that came.
+
+    To be asked before the interpreter ends: a thread that comes back from native code meanwhile
+    takes the whole process down with it ("terminate called without an active exception").
+    """
+    deadline = time.monotonic() + within
+    while any(thread.is_busy for thread in _threads):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK)
+    return True
 
 
 class Worker:
@@ -112,6 +130,8 @@ class _OneThread(Executor):
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._is_shut = False
+        self.is_busy = False
+        _threads.add(self)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -120,15 +140,17 @@ class _OneThread(Executor):
         with self._lock:
             if self._is_shut:
                 raise RuntimeError(f"the worker {self._thread.name} is closed")
+            self.is_busy = True
             self._work.put((future, lambda: fn(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
             if cancel_futures:
-                while not self._work.empty():
-                    if (waiting := self._work.get()) is not None:
-                        waiting[0].cancel()
+                with suppress(Empty):
+                    while True:
+                        if (waiting := self._work.get_nowait()) is not None:
+                            waiting[0].cancel()
             # Once more where it was shut already: the mark may have been among what waited.
             if not self._is_shut or cancel_futures:
                 self._is_shut = True
@@ -149,12 +171,19 @@ class _OneThread(Executor):
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             future, function = work
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = function()
+                except BaseException as error:  # noqa: BLE001 - who waits for the future gets it
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+                    del result
             del work, future, function
+            with self._lock:
+                self.is_busy = not self._work.empty()
+        self.is_busy = False
+
+
+_threads: WeakSet[_OneThread] = WeakSet()
+atexit.register(settled, _LAST)

@@ -11,15 +11,23 @@ import io
 import os
 import sys
 
+from echat_sdk.bridge import settled
 from echat_sdk.cli import interrupts
 from echat_sdk.errors import EChatError, ModelError, StoreError, UnsupportedError
+
+_SETTLING = 0.5  # seconds
 
 
 def main() -> None:
     """Run one command; errors of ours become a line and an exit code, never a traceback."""
     interrupts.install()
     prepare_streams()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if not settled(_SETTLING):  # a model hangs, or thinks for long: nothing of it is waited for
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

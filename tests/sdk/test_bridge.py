@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from contextlib import aclosing
 
 import pytest
 
-from echat_sdk.bridge import Worker
+from echat_sdk.bridge import Worker, settled
 from echat_sdk.errors import StoreError
 
 
@@ -155,3 +157,26 @@ async def test_a_worker_that_is_closed_finishes_what_waits() -> None:
     worker.submit(done.append, 1)
     await worker.closed(within=5)
     assert done == [1]
+
+
+def test_what_a_thread_is_busy_with_is_waited_for_before_the_end() -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    worker = Worker("echat-busy")
+    worker.submit(lambda: (begun.set(), goes_on.wait()))
+    begun.wait(5)
+    worker.abandon()
+    assert not settled(0.02)
+    goes_on.set()
+    assert settled(5)
+
+
+def test_a_command_ends_with_its_code_though_a_thread_hangs() -> None:
+    code = (
+        "import atexit, threading; from echat_sdk import cli; from echat_sdk.bridge import Worker\n"
+        "Worker('hangs').submit(threading.Event().wait)\n"
+        "atexit.register(print, 'the interpreter was taken down around it')\n"
+        "cli.run = lambda _: print('told') or 3\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "told\n", "")
