@@ -22,6 +22,16 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("house")
 
+
+@pytest.fixture(autouse=True)
+def environment_stays() -> Iterator[None]:
+    """Fail the test that leaves a setting of its own to all that come after it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("ECHAT_")}
+    yield
+    after = {name: value for name, value in os.environ.items() if name.startswith("ECHAT_")}
+    assert after == before
+
+
 PASSWORD = "s3cr3t&word"  # of the role `echat`, on TCP; the socket asks for none
 
 # The shell ends the server when we end, however we do: the other end of its input is ours.

@@ -333,16 +333,17 @@ def test_a_write_whose_connection_is_lost_is_told_and_not_kept(
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("lost", ["before", "after", "with its server"])
 def test_a_turn_whose_end_nobody_told_is_kept_once_or_refused(
-    memory: SQLMemory, monkeypatch: pytest.MonkeyPatch, lost: str, postgres_server: Any
+    memory: SQLMemory, lost: str, postgres_server: Any
 ) -> None:
     memory.remember("ada", Turn("hello"))
+    patch = pytest.MonkeyPatch()  # not the test's own, which holds where the home is
     commit, ends = postgres._Driver.commit, itertools.count(1)
 
     def lose(driver: Any) -> None:
         if next(ends) == 1:  # what the user agreed to is read
             commit(driver)
             return
-        monkeypatch.undo()
+        patch.undo()
         if lost == "after":
             commit(driver)
         if lost == "with its server":
@@ -350,8 +351,7 @@ def test_a_turn_whose_end_nobody_told_is_kept_once_or_refused(
         driver.pgconn.finish()
         raise psycopg.OperationalError("lost")
 
-    home = os.environ["ECHAT_HOME"]
-    monkeypatch.setattr(postgres._Driver, "commit", lose)
+    patch.setattr(postgres._Driver, "commit", lose)
     if lost == "after":
         assert memory.remember("ada", Turn("again"))
     else:
@@ -360,7 +360,6 @@ def test_a_turn_whose_end_nobody_told_is_kept_once_or_refused(
             memory.remember("ada", Turn("again"))
     if lost == "with its server":
         postgres_server.start()
-    os.environ["ECHAT_HOME"] = home
     memory._database._patience.rewarded()
     said = [stored.turn.transcript for stored in memory.show("ada")]
     assert said == (["hello", "again"] if lost == "after" else ["hello"])

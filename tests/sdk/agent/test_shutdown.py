@@ -359,12 +359,12 @@ async def test_it_ends_in_time_from_any_state_and_leaves_nothing_behind(
     heard = {event.transcript for event in events if isinstance(event, Heard)}
     is_told = any(isinstance(event, Failed) for event in events) or "kept" in caplog.text
     if not is_told:  # who is cancelled does not wait for what is being written
-        await until(lambda: heard <= kept(scene), within=2)
+        await until(lambda: heard <= kept(scene))
 
     hanging = threads() - threads_before
     assert all(thread.daemon for thread in hanging)
     scene.stuck.let_go()
-    await until(lambda: threads() <= threads_before, within=2)
+    await until(lambda: threads() <= threads_before)
 
 
 async def test_an_answer_that_hangs_can_be_left_behind_without_a_device_too() -> None:
@@ -385,7 +385,7 @@ async def test_an_answer_that_hangs_can_be_left_behind_without_a_device_too() ->
     assert time.perf_counter() - begin < WITHIN
     assert all(thread.daemon for thread in threads() - threads_before)
     stuck.let_go()
-    await until(lambda: threads() <= threads_before, within=2)
+    await until(lambda: threads() <= threads_before)
 
 
 def idle_agent() -> Agent:
