@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from echat_memory import consents, sealing
+from echat_memory import audit, consents, sealing
 from echat_memory.facts import FactKind
 from echat_memory.forgetting import forget_facts, forget_refused, forget_turns, forget_user
 from echat_memory.schema import (
@@ -131,6 +131,9 @@ class Sweep:
                 counts[kind.name] += self._delete(kind, page)
         if not self._is_over:
             self._write_receipt(+counts)
+        elif +counts:
+            with self._opened(True) as connection:
+                self._tell(connection, +counts)
         return dict(+counts)
 
     @property
@@ -250,10 +253,15 @@ class Sweep:
         # Of a chain only the beginning may go.
         entry = aliased(AuditRow)
         first = select(func.min(entry.id)).where(entry.at >= until).scalar_subquery()
-        audit = or_(AuditRow.id < first, first.is_(None))
-        yield _Kind("audit", AuditRow.id, audit, _drop(AuditRow), is_young=AuditRow.at >= until)
+        vouches = AuditRow.action == audit.SWEPT  # of nothing but that older ones are gone
+        newest = select(func.max(entry.id)).scalar_subquery()
+        old = and_(or_(AuditRow.id < first, first.is_(None)), ~and_(vouches, AuditRow.id == newest))
+        yield _Kind("audit", AuditRow.id, old, self._drop_audit, is_young=AuditRow.at >= until)
         receipts = ErasureRow.completed_at < until
         yield _Kind("receipts", ErasureRow.id, receipts, _drop(ErasureRow))
+
+    def _drop_audit(self, connection: Connection, ids: list[int]) -> None:
+        audit.sweep(connection, ids, self._now)
 
     # --- consents that have ended -----------------------------------------------------------------
 
@@ -306,6 +314,12 @@ class Sweep:
         scope = {"sweep": self._retention.model_dump(mode="json")}
         with self._opened(True) as connection:
             _write_receipt(connection, self._now, scope, counts)
+            if counts:
+                self._tell(connection, counts)
+
+    def _tell(self, connection: Connection, counts: Counter[str]) -> None:
+        told = {"who": "", "actor": audit.STORE, "action": "swept"}
+        audit.append(connection, **told, detail=dict(counts), at=self._now)
 
 
 def begin_sweeping(connection: Connection, now: datetime) -> None:

@@ -79,7 +79,7 @@ def test_nothing_can_be_read_in_any_file_not_even_the_names_of_tables(tmp_path: 
         assert memory.show("user 1")[0].turn == TURN
         assert memory.recall("user 1").facts == ("they live in Zqxtown",)
         assert _telling(path.parent) == set()
-        assert memory.erase("user 1")["turns"] == 13
+        assert memory.erase("user 1").counts["turns"] == 13
     assert _telling(path.parent) == set()
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     with closing(SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)) as memory:
