@@ -69,6 +69,8 @@ class _Kind:
         is_young: Where ids rise with time: what makes a row too young, so that after a page of
             such rows alone nothing is looked for any more.
         scope: The rows that are walked; None for all.
+        is_whole: A page goes in one go, however long that takes: they are few, and each go leaves
+            a record.
     """
 
     name: str
@@ -78,6 +80,7 @@ class _Kind:
     owner: SQLCoreOperations[int] | None = None
     is_young: _Where | None = None
     scope: _Where | None = None
+    is_whole: bool = False
 
 
 class Sweep:
@@ -159,7 +162,7 @@ class Sweep:
     def _delete(self, kind: _Kind, ids: list[int]) -> int:
         done, gone = 0, 0
         while done < len(ids) and not self._is_over:
-            batch = ids[done : done + self._size]
+            batch = ids if kind.is_whole else ids[done : done + self._size]
             with self._opened(True) as connection:
                 began = self._clock()
                 _lock_owners(connection, kind, batch)
@@ -256,7 +259,8 @@ class Sweep:
         vouches = AuditRow.action == audit.SWEPT  # of nothing but that older ones are gone
         newest = select(func.max(entry.id)).scalar_subquery()
         old = and_(or_(AuditRow.id < first, first.is_(None)), ~and_(vouches, AuditRow.id == newest))
-        yield _Kind("audit", AuditRow.id, old, self._drop_audit, is_young=AuditRow.at >= until)
+        young = AuditRow.at >= until
+        yield _Kind("audit", AuditRow.id, old, self._drop_audit, is_young=young, is_whole=True)
         receipts = ErasureRow.completed_at < until
         yield _Kind("receipts", ErasureRow.id, receipts, _drop(ErasureRow))
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, insert, select, update
 
 from echat_memory import SQLMemory
-from echat_memory.schema import AuditRow, SafetyRow, TurnRow, UserRow
+from echat_memory.schema import SafetyRow, TurnRow, UserRow
 from echat_memory.sweeping import Sweep
 from echat_sdk.consent import REMEMBERED, RUN, ConsentState, Purpose
 from echat_sdk.cues import Cue, Cues
