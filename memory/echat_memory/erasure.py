@@ -68,7 +68,7 @@ class Erasures:
             within: How long each keeper is waited for.
         """
         with self.opened() as connection:
-            still = [row.id for row in receipts.open_ones(connection)]
+            still = [row.id for row in receipts.open_ones(connection) if self._can_go_on(row)]
         self._go_on_with(still, within)
 
     def _go_on_with(self, numbers: Iterable[int], within: Seconds) -> None:
@@ -108,6 +108,11 @@ class Erasures:
 
         number: int = self.write(begin)
         return number
+
+    def _can_go_on(self, row: Row[Any]) -> bool:
+        """Whether anything can be done here: some keeper may be another process's."""
+        left = {*row.rest["keepers"], *row.rest.get("failed", {})} - {*row.rest.get("done", {})}
+        return row.stage != BYTES or not left or any(each.name in left for each in self.keepers)
 
     def _meant(self, scope: Scope) -> list[str]:
         """The names of the keepers that a scope concerns: a plugin's is its own alone."""

@@ -97,6 +97,9 @@ class OpenStore:
                 keepers=tuple(on_erase),
                 clock=clock,
             )
+            if isinstance(self._database, SQLite) and self._database.was_plain:
+                with self._open(write=True) as connection:
+                    rotation.tell(connection, "", "encryption on", clock())
             self._erasures.resume(within=_AT_OPENING)
             if encryption is not None and encryption.mode == "fields":
                 self._encrypt(encryption)

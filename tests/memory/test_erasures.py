@@ -18,6 +18,7 @@ import pytest
 
 from echat_memory import Encryption, Erased, Manifest, Recordings, Scope, SQLMemory
 from echat_memory import shares as shares_module
+from echat_memory.erasure import Erasures
 from echat_memory.keepers import ask
 from echat_sdk.consent import REMEMBERED
 from echat_sdk.errors import StoreError
@@ -253,7 +254,7 @@ def test_a_plugins_store_is_told_whose_and_which_and_counted(store: Path | str) 
 
 
 def test_a_store_that_fails_is_told_in_the_receipt_and_asked_again(
-    store: Path | str, caplog: pytest.LogCaptureFixture
+    store: Path | str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes, other = Notes(), Notes("other")
     notes.works = False
@@ -266,6 +267,9 @@ def test_a_store_that_fails_is_told_in_the_receipt_and_asked_again(
         memory.erase("bob")
     assert MARKER not in caplog.text
     with closing(_opened(store)) as memory:  # where it is not, it cannot be asked
+        with monkeypatch.context() as patch:
+            patch.setattr(Erasures, "go_on", None)  # nor is anything tried
+            memory._erasures.resume()
         assert memory.receipts("ada")[0].completed_at is None
     notes.works = True
     with closing(_opened(store, notes, other)) as memory:

@@ -93,6 +93,7 @@ def test_a_plain_file_is_encrypted_when_it_is_opened_with_a_key(plain: Path) -> 
         before = memory.show("ada")
     with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert memory.show("ada") == before
+        assert [record.action for record in memory.audit()][-1] == "encryption on"
         assert memory._database.connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     assert _telling(plain.parent) == set()
     assert plain.stat().st_mode & 0o777 == 0o600
