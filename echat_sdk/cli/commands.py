@@ -12,6 +12,7 @@ from echat_sdk.cli import (
     live,
     measure,
     memory,
+    memory_erase,
     models,
     replay,
     settings,
@@ -35,6 +36,9 @@ app.command("replay")(replay.replay)
 models.app.command("convert")(checkpoints.convert)
 models.app.command("assemble")(checkpoints.assemble)
 models.app.command("export")(checkpoints.export)
+memory.app.command("erase")(memory_erase.erase)
+memory.app.command("receipts")(memory_erase.receipts)
+memory.app.command("audit")(memory_erase.audit)
 memory.app.command("consent")(consents.consent)
 memory.app.command("sweep")(consents.sweep)
 app.add_typer(models.app, name="models")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, tzinfo
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ from echat_sdk.cues import Cue, Emotion
 from echat_sdk.errors import ConfigError, ModelMissingError
 
 if TYPE_CHECKING:
-    from echat_memory import SQLMemory, StoredTurn
+    from echat_memory import Keeper, SQLMemory, StoredTurn
     from echat_sdk.pause_profile import PauseProfile
 
 app = typer.Typer(help="See and erase what is kept of a user.", no_args_is_help=True)
@@ -45,7 +44,7 @@ def show(
 
     Example: [bold]echat memory show ada --limit 5[/]
     """
-    with _opened(store) as memory:
+    with opened(store) as memory:
         turns = memory.show(user, limit)
         facts = memory.facts(user)
         mood = memory.recall(user).mood
@@ -89,7 +88,7 @@ def trace(
     """
     from echat_memory.trace import in_words
 
-    with _opened(store) as memory:
+    with opened(store) as memory:
         found = memory.trace(user, turn)
     if as_json:
         account.write_json({"user": user, **found.to_json()})
@@ -101,31 +100,6 @@ def trace(
     for what, words in in_words(found):
         table.add_row(what, Text(printable(words)))
     Console(highlight=False).print(table)
-
-
-@app.command()
-def erase(
-    user: User,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    store: Store = None,
-    as_json: AsJson = False,
-) -> None:
-    """Erase all that is kept of a user, down to the bytes. It cannot be undone.
-
-    Example: [bold]echat memory erase ada[/]
-    """
-    if not yes and not _confirmed("Erase all that is kept of this user? [y/N] "):
-        typer.echo("nothing was erased", err=True)
-        raise typer.Exit(2)
-    with _opened(store) as memory:
-        counts = memory.erase(user)
-    if as_json:
-        account.write_json({"user": user, "erased": counts}, indent=None)
-    elif not any(counts.values()):
-        typer.echo("nothing is kept of this user")
-    else:
-        rows = (f"{table.replace('_', ' ')} {count}" for table, count in counts.items() if count)
-        typer.echo(f"erased: {', '.join(rows)}")
 
 
 @app.command()
@@ -147,11 +121,11 @@ def mood(
     """
     from echat_sdk.cli.mood_view import MoodView
 
-    where = _zone(zone)
+    where = zone_of(zone)
     if png is not None and find_spec("matplotlib") is None:
         raise ModelMissingError("--png needs matplotlib; pip install 'echat-sdk[training]'")
     first = datetime.now(where).date() - timedelta(days=7 * weeks - 1)
-    with _opened(store) as memory:
+    with opened(store) as memory:
         report = memory.mood(user, since=first, zone=where)
         if not report.n_turns and not memory.show(user, 1):
             raise _nobody()
@@ -180,7 +154,7 @@ def felt(
 
     Example: [bold]echat memory felt ada 12 happy[/]
     """
-    with _opened(store) as memory:
+    with opened(store) as memory:
         memory.report(user, turn, emotion)
     if as_json:
         account.write_json({"user": user, "turn": turn, "felt": emotion.value}, indent=None)
@@ -188,7 +162,8 @@ def felt(
         typer.echo(f"kept: in turn {turn} they felt {emotion.value}, in their own word")
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """The time zone that `--zone` names."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -207,14 +182,9 @@ app.command()(memory_keys.encrypt)
 app.command()(memory_keys.rotate)
 
 
-def _confirmed(question: str) -> bool:
-    """Whether the next line of the input is a yes; its end is none."""
-    typer.echo(question, nl=False, err=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
 @contextmanager
-def _opened(store: str | None) -> Iterator[SQLMemory]:
+def opened(store: str | None, *, on_erase: Collection[Keeper] = ()) -> Iterator[SQLMemory]:
+    """The store that an option or the settings name, for who looks at what is kept."""
     from echat_memory import SQLMemory
 
     settings = config.load()
@@ -224,6 +194,7 @@ def _opened(store: str | None) -> Iterator[SQLMemory]:
         unasked=REMEMBERED,
         retention=settings.retention,
         encryption=memory_keys.encryption(settings),
+        on_erase=on_erase,
     )
     with closing(memory):
         yield memory

@@ -7,10 +7,26 @@ Importing this package imports SQLAlchemy.
 from __future__ import annotations
 
 from echat_memory.guests import GuestMemory
+from echat_memory.keepers import Erased, Keeper, Manifest, Recordings
 from echat_memory.keys import Encryption
 from echat_memory.mood_report import MoodReport
+from echat_memory.receipts import Receipt
 from echat_memory.rows import StoredTurn
+from echat_memory.scope import Scope
 from echat_memory.store import SQLMemory
 from echat_memory.trace import Trace
 
-__all__ = ["Encryption", "GuestMemory", "MoodReport", "SQLMemory", "StoredTurn", "Trace"]
+__all__ = [
+    "Encryption",
+    "Erased",
+    "GuestMemory",
+    "Keeper",
+    "Manifest",
+    "MoodReport",
+    "Receipt",
+    "Recordings",
+    "SQLMemory",
+    "Scope",
+    "StoredTurn",
+    "Trace",
+]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Row, func, insert, inspect, or_, select
 
-from echat_memory import sealing
+from echat_memory import audit, sealing
 from echat_memory.database import Database
 from echat_memory.keys import Encryption, KeyRing
 from echat_memory.schema import Base, EncryptionRow, UserRow
@@ -68,8 +69,14 @@ def _found(
     return cipher
 
 
-def begin(database: Database, encryption: Encryption) -> Cipher:
+def begin(database: Database, encryption: Encryption, key: bytes, now: datetime) -> Cipher:
     """Make the keys of a plain store, and mark it as encrypted; its rows are `convert`ed later.
+
+    Args:
+        database: The store.
+        encryption: Where its keys are to be.
+        key: That of the audit log, in which it is written down.
+        now: The present moment.
 
     Raises:
         ConfigError: a package is missing.
@@ -92,6 +99,10 @@ def begin(database: Database, encryption: Encryption) -> Cipher:
             if is_empty:
                 cipher.accepts_plain = False
             connection.execute(insert(EncryptionRow), {"id": 1, **cipher.prove()})
+            audit.use(connection, key)
+            audit.append(
+                connection, who="", actor="host", action="encryption on", detail={}, at=now
+            )
         except BaseException:
             cipher.close()
             raise

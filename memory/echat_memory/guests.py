@@ -112,11 +112,13 @@ class Guests:
             guest = self._find(user) or self._new(user)
             guest.given |= answers
 
-    def forget(self, user: str) -> None:
-        """Drop all that is held of a user, but for their answers."""
+    def forget(self, user: str, turn_id: str | None = None) -> None:
+        """Drop all that is held of a user, but for their answers; or one turn."""
         with self._lock:
             guest = self._find(user)
-            if guest:
+            if guest and turn_id is not None:
+                guest.turns.pop(turn_id, None)
+            elif guest:
                 guest.turns.clear()
                 guest.pauses = PauseProfile()
 

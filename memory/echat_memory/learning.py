@@ -5,6 +5,8 @@ A second name takes nobody's place (`conflicts.py`): both are kept until one is 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -44,32 +46,60 @@ def unlearn(connection: Connection, turn_id: int) -> None:
     connection.execute(delete(FactRow).where(FactRow.turn_id == turn_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What telling a fact does to those that hold.
+
+    Attributes:
+        is_new: Whether it is kept as one of its own, which then takes the place of `closed`.
+        closed: Ids of facts that hold no more.
+        by: The id of what holds already, told again; None where it is new or a denial.
+    """
+
+    is_new: bool
+    closed: tuple[int, ...]
+    by: int | None = None
+
+
+def change(fact: Fact, held: Callable[[FactKind], Mapping[int, str]]) -> Change:
+    """What telling a fact does. Pure; whoever erases a turn asks it again of all that is left.
+
+    Args:
+        fact: What is told.
+        held: Gives the values that hold of the fact's subject, of one kind, by their ids, oldest
+            first.
+    """
+    holding = held(fact.kind)
+    same = [row for row, value in holding.items() if value.casefold() == fact.value.casefold()]
+    if fact.denied:
+        return Change(is_new=False, closed=tuple(same))
+    if same and not is_passing(fact.kind):
+        others = tuple(row for row in holding if row not in same)
+        return Change(is_new=False, closed=others, by=same[0])
+    over = list(holding)
+    if fact.kind is FactKind.LOSS:  # who died is ill no more
+        over += held(FactKind.STATE)
+    if fact.kind in conflicts.KEPT and not held(FactKind.LOSS):
+        over = over[: len(over) - conflicts.MOST + 1]
+    return Change(is_new=True, closed=tuple(over))
+
+
 def _learn(
     connection: Connection, fact: Fact, *, user_id: int, turn_id: int, now: datetime
 ) -> None:
-    held = _held(connection, user_id, fact.kind, fact.subject)
-    same = [row_id for row_id, value in held.items() if value.casefold() == fact.value.casefold()]
-    if fact.denied:
-        _close(connection, same, now=now, by=None)
-        return
-    if same and not is_passing(fact.kind):
-        _close(connection, [row_id for row_id in held if row_id not in same], now=now, by=same[0])
-        return
-    columns = {
-        "user_id": user_id,
-        "turn_id": turn_id,
-        "kind": fact.kind.value,
-        "subject": fact.subject,
-        "value": fact.value,
-        "valid_from": now,
-    }
-    new_id = sealing.insert(connection, _INSERT, FactRow, columns)
-    over = list(held)
-    if fact.kind is FactKind.LOSS:  # who died is ill no more
-        over += _held(connection, user_id, FactKind.STATE, fact.subject)
-    if fact.kind in conflicts.KEPT and not _held(connection, user_id, FactKind.LOSS, fact.subject):
-        over = over[: len(over) - conflicts.MOST + 1]
-    _close(connection, over, now=now, by=new_id)
+    told = change(fact, lambda kind: _held(connection, user_id, kind, fact.subject))
+    by = told.by
+    if told.is_new:
+        columns = {
+            "user_id": user_id,
+            "turn_id": turn_id,
+            "kind": fact.kind.value,
+            "subject": fact.subject,
+            "value": fact.value,
+            "valid_from": now,
+        }
+        by = sealing.insert(connection, _INSERT, FactRow, columns)
+    _close(connection, list(told.closed), now=now, by=by)
 
 
 def _held(connection: Connection, user_id: int, kind: FactKind, subject: str) -> dict[int, str]:

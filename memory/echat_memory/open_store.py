@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from echat_memory import encrypting, rotation, sealing
+from echat_memory import audit, encrypting, rotation, sealing
 from echat_memory.budget import TOKENS
 from echat_memory.database import Collided, open_database
 from echat_memory.episodes import Episodes
+from echat_memory.erasure import Erasures
 from echat_memory.guests import RECENT_TURNS, Guests
+from echat_memory.keepers import Keeper
 from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.plans import Remembered
@@ -39,7 +41,8 @@ BUSY_TIMEOUT: Seconds = 2.0
 within as many."""
 
 _AT_OPENING: Seconds = 1.0
-"""How long a sweep may take when a store is opened; the rest is due the next time."""
+"""How long a sweep may take when a store is opened, or whoever has copies of what was erased; the
+rest is due the next time."""
 
 _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 _COUNT_USERS = select(func.count()).select_from(UserRow)
@@ -63,6 +66,7 @@ class OpenStore:
         busy_timeout: Seconds = BUSY_TIMEOUT,
         key_file: Path | None = None,
         encryption: Encryption | None = None,
+        on_erase: Collection[Keeper] = (),
     ) -> None:
         self._turns = turns
         self._unasked = frozenset(unasked)
@@ -82,8 +86,21 @@ class OpenStore:
         )
         try:
             self._cipher = encrypting.find(self._database, encryption)
-            migrate(self._database)
-            self._key = key_of(self._database)
+            came_from = migrate(self._database)
+            self._key = key_of(self._database, clock(), migrated_from=came_from)
+            self._erasures = Erasures(
+                opened=self._reading,
+                write=self._write,
+                forget_deleted=lambda: self._forget_deleted(changed=True),
+                drop_held=self._drop_held,
+                pseudonym=self.pseudonym,
+                keepers=tuple(on_erase),
+                clock=clock,
+            )
+            if isinstance(self._database, SQLite) and self._database.was_plain:
+                with self._open(write=True) as connection:
+                    rotation.tell(connection, "", "encryption on", clock())
+            self._erasures.resume(within=_AT_OPENING)
             if encryption is not None and encryption.mode == "fields":
                 self._encrypt(encryption)
             if retention is not None:
@@ -148,6 +165,10 @@ class OpenStore:
         except StoreError as error:  # it is due the next time
             log.warning("the store could not be swept: %s", error)
 
+    def pseudonym(self, user: str) -> str:
+        """The pseudonym under which this user's rows are, as `Keeper`s are told it."""
+        return pseudonym(self._key, user)
+
     def users(self) -> int:
         """How many users the store knows.
 
@@ -175,7 +196,8 @@ class OpenStore:
             with self._open(write=True) as connection:
                 who = {"who": pseudonym(self._key, user)}
                 ids = list(connection.execute(_LOCK_USER, who).scalars())
-        count = sum(rotation.rotate(self._writing, cipher, user_id) for user_id in ids)
+        now = self._clock()
+        count = sum(rotation.rotate(self._writing, cipher, user_id, now) for user_id in ids)
         self._forget_deleted()
         return count
 
@@ -188,9 +210,8 @@ class OpenStore:
         Raises:
             StoreError: the store is not encrypted, no newer KEK was given, or it cannot be written.
         """
-        count = rotation.rotate_kek(
-            self._writing, rotation.must_be(self._cipher, self._database.name)
-        )
+        cipher = rotation.must_be(self._cipher, self._database.name)
+        count = rotation.rotate_kek(self._writing, cipher, self._clock())
         self._forget_deleted()
         return count
 
@@ -204,6 +225,8 @@ class OpenStore:
             if not isinstance(self._database, SQLite):
                 raise StoreError(f"{self._database.name} is no file that is encrypted as a whole")
             self._database.rekey()
+        with self._open(write=True) as connection:
+            rotation.tell(connection, "", "file key rotated", self._clock())
 
     def close(self) -> None:
         """Release the store. May be called twice."""
@@ -216,10 +239,13 @@ class OpenStore:
     def _encrypt(self, encryption: Encryption) -> None:
         """Encrypt what is plain."""
         if self._cipher is None:
-            self._cipher = encrypting.begin(self._database, encryption)
+            self._cipher = encrypting.begin(self._database, encryption, self._key, self._clock())
         if self._cipher.accepts_plain:
             self.converted = encrypting.convert(self._writing, self._cipher)
             self._forget_deleted(changed=True)
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._open(write=False)
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return self._open(write=True)
@@ -253,4 +279,5 @@ class OpenStore:
                 raise StoreError(f"the store {self._database.name} is closed; open it again")
             with self._database.transaction(write=write) as connection:
                 sealing.use(connection, self._cipher)
+                audit.use(connection, self._key)
                 yield connection

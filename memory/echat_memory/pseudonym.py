@@ -11,11 +11,13 @@ import hashlib
 import hmac
 import os
 import secrets
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select
 
+from echat_memory import audit
 from echat_memory.schema import KeyCheckRow, UserRow
 from echat_sdk.errors import StoreError
 
@@ -28,8 +30,10 @@ _KNOWN = select(KeyCheckRow.fingerprint)
 _COUNT = select(func.count()).select_from(UserRow)
 
 
-def key_of(database: Database) -> bytes:
+def key_of(database: Database, now: datetime, *, migrated_from: str | None = None) -> bytes:
     """The key of a store; made where there is none, if the store was never used.
+
+    With it the audit log begins.
 
     The store knows its key's fingerprint: another store's, or another machine's, is refused before
     it makes a stranger of everybody.
@@ -46,8 +50,18 @@ def key_of(database: Database) -> bytes:
             if known is None:
                 if not path.exists() and not connection.execute(_COUNT).scalar_one():
                     create_key(path)
-                known = fingerprint(read_key(path))
+                key = read_key(path)
+                known = fingerprint(key)
                 connection.execute(insert(KeyCheckRow).values(id=1, fingerprint=known))
+                audit.use(connection, key)
+                audit.append(
+                    connection,
+                    who="",
+                    actor=audit.STORE,
+                    action="log begins",
+                    detail={} if migrated_from is None else {"migrated_from": migrated_from},
+                    at=now,
+                )
     key = read_key(path)
     if fingerprint(key) != known:
         raise StoreError(

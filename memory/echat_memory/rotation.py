@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from echat_memory import audit
 from echat_memory.encrypting import BATCH, Transact, hold, left, reseal
-from echat_memory.schema import EncryptionRow, KeyRow
+from echat_memory.schema import EncryptionRow, KeyRow, UserRow
 from echat_sdk.errors import StoreError
 
 if TYPE_CHECKING:
@@ -17,10 +19,11 @@ _RETIRED = select(KeyRow.id).where(
     KeyRow.user_id == bindparam("user"), KeyRow.is_current.is_(False)
 )
 _RETIRE = update(KeyRow).where(KeyRow.user_id == bindparam("user")).values(is_current=False)
+_WHO = select(UserRow.pseudonym).where(UserRow.id == bindparam("user"))
 _DROP = delete(KeyRow).where(KeyRow.user_id == bindparam("user"), KeyRow.is_current.is_(False))
 
 
-def rotate(transact: Transact, cipher: Cipher, user_id: int) -> int:
+def rotate(transact: Transact, cipher: Cipher, user_id: int, now: datetime) -> int:
     """Give a user a new key: all their words are sealed with it, then the old one is deleted.
 
     Where a rotation was cut short, it is ended, and no other is begun.
@@ -45,10 +48,12 @@ def rotate(transact: Transact, cipher: Cipher, user_id: int) -> int:
                 return count
             if not left(connection, user_id, head_of(cipher.current(connection, user_id))):
                 connection.execute(_DROP, {"user": user_id})
+                who = connection.execute(_WHO, {"user": user_id}).scalar_one()
+                tell(connection, who, "key rotated", now)
                 return count
 
 
-def rotate_kek(transact: Transact, cipher: Cipher) -> int:
+def rotate_kek(transact: Transact, cipher: Cipher, now: datetime) -> int:
     """Wrap every user's key with a new KEK; no word is sealed anew.
 
     A KEK in a file is made here, and takes the old one's place at the end. One from elsewhere is
@@ -64,6 +69,7 @@ def rotate_kek(transact: Transact, cipher: Cipher) -> int:
     with transact() as connection:
         # From here on all processes wrap with the new one.
         connection.execute(update(EncryptionRow).values(cipher.prove()))
+        tell(connection, "", "KEK rotated", now)
     count = 0
     wrapped = func.substr(KeyRow.wrapped, 1, len(f"kek1:{cipher.ring.newest}"))
     old = (
@@ -86,6 +92,11 @@ def rotate_kek(transact: Transact, cipher: Cipher) -> int:
         last = rows[-1].id
     cipher.ring.drop_old()
     return count
+
+
+def tell(connection: Connection, who: str, action: str, now: datetime) -> None:
+    """Write down that a key is new, in the transaction that makes it so."""
+    audit.append(connection, who=who, actor="host", action=action, detail={}, at=now)
 
 
 def must_be(cipher: Cipher | None, name: str) -> Cipher:

@@ -276,7 +276,7 @@ class AuditRow(Base):
     """
 
     __tablename__ = "audit_log"
-    __table_args__ = (NEVER_REUSED,)
+    __table_args__ = (UniqueConstraint("previous"), Index(None, "who", "id"), NEVER_REUSED)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
@@ -289,7 +289,11 @@ class AuditRow(Base):
 
 
 class ErasureRow(Base):
-    """A receipt: what was asked to be erased, and what was; open while `completed_at` is null."""
+    """A receipt: what was asked to be erased, and what was; open while `completed_at` is null.
+
+    `stage` is how far it came: `asked`, `rows` (they are deleted), `bytes` (nor is a byte left),
+    `done`. `rest` is what an open one needs to be ended: ids of turns, and who keeps copies.
+    """
 
     __tablename__ = "erasures"
     __table_args__ = (NEVER_REUSED,)
@@ -300,6 +304,8 @@ class ErasureRow(Base):
     requested_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
     counts: Mapped[dict[str, Any]]
+    stage: Mapped[str] = mapped_column(String(8), server_default="done")
+    rest: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 
 
 PERSONAL: tuple[type[Base], ...] = (

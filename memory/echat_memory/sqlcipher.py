@@ -99,6 +99,11 @@ def change(connection: Any, key: bytes) -> None:
     connection.execute(f"PRAGMA rekey = {_literal(key)}")
 
 
+def is_plain(path: Path) -> bool:
+    """Whether a file is a database that is not encrypted, and no new one."""
+    return _head(path) == _PLAIN
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(_PLAIN))

@@ -127,6 +127,9 @@ class SQLite:
         encryption: Of the file as a whole.
         clock: Seconds, rising.
 
+    Attributes:
+        was_plain: Whether it was a plain file until it was opened here.
+
     Raises:
         ConfigError: a package is missing.
         StoreError: it cannot be opened.
@@ -144,12 +147,14 @@ class SQLite:
         self.path = path
         self._ring: KeyRing | None = None
         self._file_key: bytes | None = None
+        self.was_plain = False
         self._key_file = key_file or path.with_name(path.name + ".key")
         self._patience = Patience(timeout, clock=clock)
         create_file(path)
         with plain_errors(path):
             if encryption is not None:
                 kek = self._key_file.with_suffix(".kek")
+                self.was_plain = sqlcipher.is_plain(path)
                 self._ring = sqlcipher.open_ring(path, encryption, kek, timeout=timeout)
                 self._file_key = sqlcipher.key_of(path, self._ring)
             self._connection = connect(path, busy_timeout=OPENING, key=self._file_key)

@@ -8,11 +8,20 @@ from datetime import UTC, date, datetime, tzinfo
 
 from sqlalchemy import Connection, bindparam, select
 
-from echat_memory import consents, felt, mood_report, pauses, plans, recall, remembering
+from echat_memory import (
+    audit,
+    consents,
+    felt,
+    mood_report,
+    pauses,
+    plans,
+    recall,
+    remembering,
+)
 from echat_memory import trace as tracing
-from echat_memory.forgetting import forget_refused, forget_user
+from echat_memory.erasable import ErasableStore
+from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
-from echat_memory.open_store import OpenStore
 from echat_memory.plans import Remembered
 from echat_memory.pseudonym import pseudonym
 from echat_memory.rows import StoredTurn
@@ -51,7 +60,7 @@ _FELT = frozenset({Purpose.INFER_EMOTION, Purpose.STORE_EMOTION, Purpose.LONG_TE
 _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 
 
-class SQLMemory(OpenStore):
+class SQLMemory(ErasableStore):
     """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
@@ -79,6 +88,7 @@ class SQLMemory(OpenStore):
             up; every machine that opens one database needs the same.
         encryption: How what was said is encrypted, and with which key. A plain store is converted
             when it is first opened with it, and cannot be opened without it from then on.
+        on_erase: Who else has copies, and erases them when something is erased here; see `Keeper`.
 
     Attributes:
         converted: How many rows were plain when it was opened, and are encrypted now.
@@ -275,10 +285,15 @@ class SQLMemory(OpenStore):
             )
             news = {p: said for p, said in answers.items() if not said.repeats(known.of(p))}
             user_id = consents.write(connection, who, news, now=now)
-            if state not in REFUSALS:
-                return {}
-            refused = Consents({**known.given, **answers}).refused(now)
-            return dict(forget_refused(connection, user_id, refused))
+            counts: dict[str, int] = {}
+            if state in REFUSALS:
+                refused = Consents({**known.given, **answers}).refused(now)
+                counts = dict(forget_refused(connection, user_id, refused))
+            if news:
+                told = {"who": who, "actor": channel, "action": f"consent {state.value}"}
+                detail = {"purposes": sorted(news), "version": version, "deleted": counts}
+                audit.append(connection, **told, detail=detail, at=now)
+            return counts
 
         counts = self._write(write)
         self._drop_held(who)
@@ -334,6 +349,8 @@ class SQLMemory(OpenStore):
             if not self._consents(connection, who, lock=True).allowed(now) >= _FELT:
                 raise ConsentError("nothing was kept: this user did not agree to store_emotion")
             felt.write(connection, who, turn_id, emotion)
+            told = {"who": who, "actor": "user", "action": "own word"}
+            audit.append(connection, **told, detail={"turn": turn_id}, at=now)
 
         self._write(write)
 
@@ -383,24 +400,3 @@ class SQLMemory(OpenStore):
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
             return recall.facts(connection, who, now)
-
-    def erase(self, user: str) -> dict[str, int]:
-        """Delete all that is kept of a user, down to the bytes; may be repeated.
-
-        Copies made before migrations are deleted too, since they hold the user. Backups that
-        others made are out of reach, and so is a part of what a PostgreSQL server keeps: README.md
-        says which.
-
-        Returns:
-            The rows deleted from each table; all zero for a user who is not there.
-
-        Raises:
-            StoreError: nothing was deleted, or the rows were but something keeps what they leave
-                behind from being removed; says which.
-        """
-        who = pseudonym(self._key, user)
-        self._guests.forget(user)
-        counts = self._write(lambda connection: forget_user(connection, who))
-        self._drop_held(who)
-        self._forget_deleted(changed=True)
-        return counts

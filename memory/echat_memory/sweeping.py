@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from echat_memory import consents, sealing
+from echat_memory import audit, consents, sealing
 from echat_memory.facts import FactKind
 from echat_memory.forgetting import forget_facts, forget_refused, forget_turns, forget_user
 from echat_memory.schema import (
@@ -69,6 +69,8 @@ class _Kind:
         is_young: Where ids rise with time: what makes a row too young, so that after a page of
             such rows alone nothing is looked for any more.
         scope: The rows that are walked; None for all.
+        is_whole: A page goes in one go, however long that takes: they are few, and each go leaves
+            a record.
     """
 
     name: str
@@ -78,6 +80,7 @@ class _Kind:
     owner: SQLCoreOperations[int] | None = None
     is_young: _Where | None = None
     scope: _Where | None = None
+    is_whole: bool = False
 
 
 class Sweep:
@@ -131,6 +134,9 @@ class Sweep:
                 counts[kind.name] += self._delete(kind, page)
         if not self._is_over:
             self._write_receipt(+counts)
+        elif +counts:
+            with self._opened(True) as connection:
+                self._tell(connection, +counts)
         return dict(+counts)
 
     @property
@@ -156,7 +162,7 @@ class Sweep:
     def _delete(self, kind: _Kind, ids: list[int]) -> int:
         done, gone = 0, 0
         while done < len(ids) and not self._is_over:
-            batch = ids[done : done + self._size]
+            batch = ids if kind.is_whole else ids[done : done + self._size]
             with self._opened(True) as connection:
                 began = self._clock()
                 _lock_owners(connection, kind, batch)
@@ -250,10 +256,16 @@ class Sweep:
         # Of a chain only the beginning may go.
         entry = aliased(AuditRow)
         first = select(func.min(entry.id)).where(entry.at >= until).scalar_subquery()
-        audit = or_(AuditRow.id < first, first.is_(None))
-        yield _Kind("audit", AuditRow.id, audit, _drop(AuditRow), is_young=AuditRow.at >= until)
+        vouches = AuditRow.action == audit.SWEPT  # of nothing but that older ones are gone
+        newest = select(func.max(entry.id)).scalar_subquery()
+        old = and_(or_(AuditRow.id < first, first.is_(None)), ~and_(vouches, AuditRow.id == newest))
+        young = AuditRow.at >= until
+        yield _Kind("audit", AuditRow.id, old, self._drop_audit, is_young=young, is_whole=True)
         receipts = ErasureRow.completed_at < until
         yield _Kind("receipts", ErasureRow.id, receipts, _drop(ErasureRow))
+
+    def _drop_audit(self, connection: Connection, ids: list[int]) -> None:
+        audit.sweep(connection, ids, self._now)
 
     # --- consents that have ended -----------------------------------------------------------------
 
@@ -306,6 +318,12 @@ class Sweep:
         scope = {"sweep": self._retention.model_dump(mode="json")}
         with self._opened(True) as connection:
             _write_receipt(connection, self._now, scope, counts)
+            if counts:
+                self._tell(connection, counts)
+
+    def _tell(self, connection: Connection, counts: Counter[str]) -> None:
+        told = {"who": "", "actor": audit.STORE, "action": "swept"}
+        audit.append(connection, **told, detail=dict(counts), at=self._now)
 
 
 def begin_sweeping(connection: Connection, now: datetime) -> None:

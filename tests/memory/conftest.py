@@ -43,7 +43,7 @@ def database(request: pytest.FixtureRequest) -> str:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store at the newest schema; making one takes a hundred times as long as copying it."""
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    SQLMemory(path, unasked=REMEMBERED).close()
+    SQLMemory(path, unasked=REMEMBERED, clock=Clock()).close()
     return path
 
 

@@ -318,7 +318,7 @@ def test_an_answer_that_cannot_be_is_told_and_nothing_is_kept(
 def test_erasing_a_user_takes_their_answers_and_what_is_held_of_them(memory: SQLMemory) -> None:
     memory.consent("ada", Purpose.STORE_TRANSCRIPT, ConsentState.DENIED)
     memory.remember("ada", Turn("hello"))
-    counts = memory.erase("ada")
+    counts = memory.erase("ada").counts
     assert (counts["consents"], counts["users"]) == (1, 1)
     assert memory.recall("ada") == Recollection()
     assert memory.consents("ada").given == {}

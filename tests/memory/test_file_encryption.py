@@ -79,7 +79,7 @@ def test_nothing_can_be_read_in_any_file_not_even_the_names_of_tables(tmp_path: 
         assert memory.show("user 1")[0].turn == TURN
         assert memory.recall("user 1").facts == ("they live in Zqxtown",)
         assert _telling(path.parent) == set()
-        assert memory.erase("user 1")["turns"] == 13
+        assert memory.erase("user 1").counts["turns"] == 13
     assert _telling(path.parent) == set()
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     with closing(SQLMemory(path, encryption=WHOLE, unasked=REMEMBERED)) as memory:
@@ -93,6 +93,7 @@ def test_a_plain_file_is_encrypted_when_it_is_opened_with_a_key(plain: Path) -> 
         before = memory.show("ada")
     with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
         assert memory.show("ada") == before
+        assert [record.action for record in memory.audit()][-1] == "encryption on"
         assert memory._database.connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     assert _telling(plain.parent) == set()
     assert plain.stat().st_mode & 0o777 == 0o600

@@ -114,6 +114,10 @@ def test_an_older_store_is_copied_and_then_migrated(
         memory.remember("ada", Turn("hello"))
     _migrate(store, newer)
     assert revision(store) == AFTER
+    assert sql(store, "SELECT action FROM audit_log ORDER BY id") == [
+        ("log begins",),
+        ("migrated",),
+    ]
     assert sql(store, "SELECT transcript FROM turns") == [("hello",)]
     assert copied(store, HEAD) == [("hello",)]
     if isinstance(store, Path):
@@ -167,6 +171,9 @@ def test_a_store_of_the_first_schema_keeps_its_turns_and_learns_pauses(
         assert memory.pauses("ada") == PauseProfile()
         memory.keep_pauses("ada", PauseProfile(mean=0.8, count=3))
         assert memory.pauses("ada") == PauseProfile(mean=0.8, count=3)
+        (begun,) = memory.audit()
+        assert (begun.action, begun.detail) == ("log begins", {"migrated_from": FIRST})
+        assert memory.verify().is_whole
     assert revision(first) == HEAD
     assert copied(first, FIRST) == [("hello",)]
 

@@ -98,7 +98,7 @@ def test_erasing_destroys_the_key_first(
     for user in ("ada", "bob"):
         secret.remember(user, TURN)
     rows = sql(store, "SELECT user_id, wrapped FROM user_keys ORDER BY user_id")
-    assert secret.erase("ada")["user_keys"] == 1
+    assert secret.erase("ada").counts["user_keys"] == 1
     assert sql(store, "SELECT user_id, wrapped FROM user_keys ORDER BY user_id") == rows[1:]
     assert sql(key.with_suffix(".shares"), "SELECT user_id FROM shares") == [(0,), (2,)]
     assert secret.show("bob")[0].turn == TURN

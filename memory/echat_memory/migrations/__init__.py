@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, exc, inspect, text
+from sqlalchemy import Connection, exc, inspect, select, text
 
+from echat_memory import audit, pseudonym
 from echat_memory.database import Database
-from echat_memory.schema import HEAD
+from echat_memory.schema import HEAD, KeyCheckRow
 from echat_sdk.errors import MigrationError, StoreError
 
 SCRIPTS = Path(__file__).parent
 
 
-def migrate(database: Database, *, scripts: Path = SCRIPTS, head: str = HEAD) -> None:
+def migrate(database: Database, *, scripts: Path = SCRIPTS, head: str = HEAD) -> str | None:
     """Bring the store to `head`: a new one is made, an older one is copied first.
 
     Two processes may do this at once: the second waits, then finds nothing to do. A process that
     dies on the way leaves the store as it was.
+
+    Returns:
+        The schema that the store had; None for a new one, and where there was nothing to do.
 
     Raises:
         MigrationError: the store is newer than this program, or a migration failed.
@@ -25,7 +30,7 @@ def migrate(database: Database, *, scripts: Path = SCRIPTS, head: str = HEAD) ->
     """
     with database.transaction(write=False) as connection:
         if _revision(connection, database) == head:
-            return
+            return None
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -38,7 +43,7 @@ def migrate(database: Database, *, scripts: Path = SCRIPTS, head: str = HEAD) ->
     with database.alone() as connection:
         revision = _revision(connection, database)
         if revision == head:
-            return
+            return None
         if revision is not None and revision not in known:
             raise MigrationError(
                 f"the store {database.name} has schema {revision}, this program knows up to "
@@ -50,11 +55,34 @@ def migrate(database: Database, *, scripts: Path = SCRIPTS, head: str = HEAD) ->
                 database.back_up(connection, revision)
             command.upgrade(config, head)
             database.migrated(connection)
+            if revision is not None:
+                _tell(connection, database, revision, head)
         except CommandError as error:
             raise _failed(revision, head, str(error)) from error
         except exc.DBAPIError as error:
             # Without a cause: PostgreSQL's may repeat a row.
             raise _failed(revision, head, database.in_words(error)) from None
+    return revision
+
+
+def _tell(connection: Connection, database: Database, revision: str, head: str) -> None:
+    """Write a migration down in the audit log, which begins with the store's key."""
+    known = connection.execute(select(KeyCheckRow.fingerprint)).scalar_one_or_none()
+    if known is None:
+        return  # the log begins after it, when the key is looked for
+    key = pseudonym.read_key(database.key_file)
+    if pseudonym.fingerprint(key) != known:
+        return  # told, and refused, when the store goes on to be opened
+    audit.use(connection, key)
+    detail = {"from": revision, "to": head}
+    audit.append(
+        connection,
+        who="",
+        actor=audit.STORE,
+        action="migrated",
+        detail=detail,
+        at=datetime.now(UTC),
+    )
 
 
 def _failed(revision: str | None, head: str, why: str) -> MigrationError:

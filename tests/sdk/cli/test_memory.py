@@ -82,20 +82,6 @@ def test_an_unknown_user_is_told_plainly_and_not_made(url: str) -> None:
         assert memory.users() == 1
 
 
-def test_erase_asks_and_keeps_all_unless_told_yes(url: str) -> None:
-    result = CliRunner().invoke(app, ["erase", "ada", "--store", url], input="n\n")
-    assert result.exit_code == 2
-    assert "nothing was erased" in result.stderr
-    assert CliRunner().invoke(app, ["show", "ada", "--store", url]).exit_code == 0
-
-
-def test_erase_prints_what_it_erased_and_may_be_repeated(url: str) -> None:
-    result = CliRunner().invoke(app, ["erase", "ada", "--yes", "--store", url])
-    assert result.output == ("erased: facts 3, turn emotions 3, turns 3, sessions 1, users 1\n")
-    result = CliRunner().invoke(app, ["erase", "ada", "--yes", "--store", url])
-    assert (result.exit_code, result.output) == (0, "nothing is kept of this user\n")
-
-
 def test_the_store_of_the_settings_is_the_default(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,8 +104,10 @@ def upgrade() -> None:
         sa.Column("previous", sa.String(length=64), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
+        sa.UniqueConstraint("previous", name=op.f("uq_audit_log_previous")),
         sqlite_autoincrement=True,
     )
+    op.create_index(op.f("ix_audit_log_who_id"), "audit_log", ["who", "id"])
     op.create_table(
         "erasures",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -114,6 +116,8 @@ def upgrade() -> None:
         sa.Column("requested_at", sa.DateTime(), nullable=False),
         sa.Column("completed_at", sa.DateTime(), nullable=True),
         sa.Column("counts", sa.JSON(), nullable=False),
+        sa.Column("stage", sa.String(length=8), nullable=False, server_default="done"),
+        sa.Column("rest", sa.JSON(), nullable=False, server_default="{}"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
         sqlite_autoincrement=True,
     )
