@@ -16,7 +16,7 @@ from echat_memory.keepers import DEADLINE, Erased, Keeper, ask
 from echat_memory.receipts import ASKED, BYTES, DONE, ROWS, Receipt
 from echat_memory.scope import Scope
 from echat_sdk.audio import Seconds
-from echat_sdk.errors import StoreError
+from echat_sdk.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,11 @@ class Erasures:
     pseudonym: Callable[[str], str]
     keepers: Collection[Keeper]
     clock: Callable[[], datetime]
+
+    def __post_init__(self) -> None:
+        names = [keeper.name for keeper in self.keepers]
+        if len(set(names)) < len(names):  # who has erased is known by name
+            raise ConfigError("on_erase: two have the same name; give each its own")
 
     def erase(self, who: str, scope: Scope, *, actor: str) -> Receipt:
         """Erase what a scope names; what of this user was cut short is ended first.

@@ -21,7 +21,7 @@ from echat_memory import shares as shares_module
 from echat_memory.erasure import Erasures
 from echat_memory.keepers import ask
 from echat_sdk.consent import REMEMBERED
-from echat_sdk.errors import StoreError
+from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Turn
 
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"])
@@ -219,7 +219,7 @@ def test_a_kill_at_any_statement_leaves_an_erasure_that_is_ended_at_the_next_ope
                 assert receipt.completed_at is not None
                 assert receipt.counts["turns"] == (1 if scope else 3)
                 # A file that was replaced right before is not counted again.
-                assert receipt.counts.get("manifest rows.jsonl", 1 if scope else 3) == (
+                assert receipt.counts.get(Manifest(manifest).name, 1 if scope else 3) == (
                     1 if scope else 3
                 )
             else:
@@ -280,6 +280,11 @@ def test_a_store_that_fails_is_told_in_the_receipt_and_asked_again(
     assert len([each for each in other.asked if each.turns is None]) == 2  # once for each user
 
 
+def test_two_that_would_be_taken_for_each_other_are_refused(store: Path | str) -> None:
+    with pytest.raises(ConfigError, match="two have the same name"):
+        _opened(store, Notes(), Notes())
+
+
 def test_a_store_that_hangs_is_not_waited_for() -> None:
     leave = threading.Event()
 
@@ -319,7 +324,6 @@ def manifest(tmp_path: Path, memory: SQLMemory) -> Iterator[Path]:
         (Scope(turn="2"), {"2"}, 1),
         (Scope(turn="9"), {"9"}, 0),
         (Scope(purpose="train"), set(), 3),
-        (Scope(purpose="share_plugin:notes"), set(), 0),
     ],
 )
 def test_rows_of_training_data_go_with_their_turns(
@@ -357,11 +361,11 @@ def test_recordings_with_a_turn_that_goes_go_whole_and_others_stay(
         tuesday = _record(folder / "week" / "tuesday", ("ada", "77"))
         bobs = _record(folder / "bob", ("bob", one))
         nobodys = _record(folder / "nobody")
-        assert memory.erase("ada", turn=two).counts["recordings"] == 1
+        assert memory.erase("ada", turn=two).counts[Recordings(folder).name] == 1
         assert not monday.exists()
         assert tuesday.exists()
         (tuesday / "notes.txt").write_text("the host's own")
-        assert memory.erase("ada").counts["recordings"] == 1
+        assert memory.erase("ada").counts[Recordings(folder).name] == 1
         assert [file.name for file in tuesday.iterdir()] == ["notes.txt"]
         assert bobs.exists()
         assert nobodys.exists()
