@@ -15,6 +15,7 @@ from echat_memory import audit, erasing, receipts
 from echat_memory.keepers import DEADLINE, Erased, Keeper, ask
 from echat_memory.receipts import ASKED, BYTES, DONE, ROWS, Receipt
 from echat_memory.scope import Scope
+from echat_memory.taking_back import Heard
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
 
@@ -89,7 +90,8 @@ class Erasures:
         Raises:
             StoreError: it is not ended; says why.
         """
-        row = self.write(lambda connection: self._delete(connection, number))
+        heard = self._read_ahead(number)
+        row = self.write(lambda connection: self._delete(connection, number, heard))
         self.drop_held(row.who)
         if row.stage == ROWS:
             self.forget_deleted()
@@ -124,13 +126,23 @@ class Erasures:
         names = [keeper.name for keeper in self.keepers]
         return names if scope.plugin is None else [name for name in names if name == scope.plugin]
 
-    def _delete(self, connection: Connection, number: int) -> Row[Any]:
+    def _read_ahead(self, number: int) -> Heard:
+        with self.opened() as connection:
+            row = receipts.one(connection, number)
+        if row.stage != ASKED:
+            return {}
+        scope = Scope.from_json(row.scope)
+        return erasing.read_ahead(self.opened, row.who, scope, row.rest["through"])
+
+    def _delete(self, connection: Connection, number: int, heard: Heard) -> Row[Any]:
         """Delete the rows, if they are not; returns the receipt's row."""
         row = receipts.one(connection, number, lock=True)
         if row.stage != ASKED:
             return row
         scope, now = Scope.from_json(row.scope), self.clock()
-        gone = erasing.erase(connection, row.who, scope, through=row.rest["through"], now=now)
+        gone = erasing.erase(
+            connection, row.who, scope, through=row.rest["through"], now=now, heard=heard
+        )
         turns = None if gone.turns is None else list(gone.turns)
         rest = {"turns": turns, "keepers": row.rest["keepers"]}
         receipts.change(connection, number, stage=ROWS, counts=gone.counts, rest=rest)
