@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,29 @@ def test_a_store_that_fails_is_told_in_the_receipt_and_asked_again(
         assert receipt.completed_at is not None
         assert all(each.completed_at for each in memory.receipts("bob"))
     assert len([each for each in other.asked if each.turns is None]) == 2  # once for each user
+
+
+@pytest.mark.parametrize("scope", [{}, {"since": datetime(2026, 1, 1, tzinfo=UTC)}])
+def test_what_was_said_while_a_copy_was_left_goes_when_all_is_erased_again(
+    store: Path | str, clock: Any, scope: dict[str, Any]
+) -> None:
+    notes, other = Notes(), Notes("other")
+    notes.works = False
+    with closing(_opened(store, notes, other, clock=clock)) as memory:
+        first = memory.remember("ada", Turn("before"))
+        still = memory.erase("ada", **scope)
+        assert still.completed_at is None
+        second = memory.remember("ada", Turn("after"))
+        notes.works = True
+        ended = memory.erase("ada", **scope)
+        assert memory.show("ada") == []
+        assert (ended.id, ended.counts["turns"]) == (still.id, 2)
+        assert (ended.counts["notes"], ended.counts["other"]) == (3, 6)
+        assert ended.completed_at == clock.now
+        assert notes.asked[-1].turns == (frozenset({first, second}) if scope else None)
+        assert [record.action for record in memory.audit("ada")] == [
+            "erase asked", "erase asked", "erased"
+        ]  # fmt: skip
 
 
 def test_two_that_would_be_taken_for_each_other_are_refused(store: Path | str) -> None:
