@@ -151,7 +151,7 @@ def _keepers(manifests: list[Path], recordings: Path | None) -> list[Keeper]:
             raise ConfigError(f"--manifest {path}: there is no such file")
     if recordings is not None and not recordings.is_dir():
         raise ConfigError(f"--recordings {recordings}: there is no such folder")
-    found: list[Keeper] = [Manifest(path) for path in manifests]
+    found: list[Keeper] = [Manifest(path) for path in dict.fromkeys(map(Path.resolve, manifests))]
     return found if recordings is None else [*found, Recordings(recordings)]
 
 
@@ -175,14 +175,16 @@ def _confirmed(question: str) -> bool:
 
 def _counts(receipt: Receipt) -> str:
     return ", ".join(
-        f"{printable(table.replace('_', ' '))} {count}" for table, count in receipt.counts.items()
+        # A table's name in words; a path as it is.
+        f"{printable(name if ' ' in name else name.replace('_', ' '))} {count}"
+        for name, count in receipt.counts.items()
     )
 
 
 def _why_open(receipt: Receipt) -> str:
     if not receipt.failed:
         return "not yet"
-    return "not yet: " + ", ".join(f"{printable(name)}" for name in receipt.failed)
+    return "not yet: " + ", ".join(map(printable, receipt.failed))
 
 
 def _list(records: list[Record]) -> None:

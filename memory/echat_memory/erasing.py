@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
 
-from echat_memory import consents, plans, sealing
+from echat_memory import consents, plans, sealing, taking_back
 from echat_memory.forgetting import forget_refused, forget_turns, forget_user
 from echat_memory.plans import Remembered
 from echat_memory.remembering import SESSION_GAP, row_of
@@ -29,9 +30,10 @@ from echat_memory.schema import (
     UserRow,
 )
 from echat_memory.scope import Scope
-from echat_memory.taking_back import take_back
+from echat_memory.taking_back import Heard, concerns, take_back
 from echat_sdk.consent import Consents, Purpose
 
+_USER = select(UserRow.id)
 _CHUNK = 500
 """Ids in one statement; databases have a limit."""
 
@@ -56,7 +58,29 @@ def newest_turn(connection: Connection) -> int:
     return connection.execute(select(func.max(TurnRow.id))).scalar_one() or 0
 
 
-def erase(connection: Connection, who: str, scope: Scope, *, through: int, now: datetime) -> Gone:
+def read_ahead(
+    opened: Callable[[], AbstractContextManager[Connection]], who: str, scope: Scope, through: int
+) -> Heard:
+    """What is found out before `erase`, whose transaction others wait for."""
+    with opened() as connection:
+        user_id = connection.execute(_USER.where(UserRow.pseudonym == who)).scalar_one_or_none()
+        if user_id is None:
+            return {}
+        ids = _meant(connection, user_id, scope, through)
+        if not concerns(connection, user_id, ids, since=scope.since):
+            return {}
+    return taking_back.read_ahead(opened, user_id)
+
+
+def erase(
+    connection: Connection,
+    who: str,
+    scope: Scope,
+    *,
+    through: int,
+    now: datetime,
+    heard: Heard | None = None,
+) -> Gone:
     """Delete what a scope names; may be repeated.
 
     Args:
@@ -65,18 +89,23 @@ def erase(connection: Connection, who: str, scope: Scope, *, through: int, now: 
         scope: What is to go.
         through: The newest turn there was when it was asked for.
         now: The present moment.
+        heard: What `read_ahead` found.
     """
     if scope.is_everything:
         return Gone(_counted(forget_user(connection, who)), None)
-    mine = select(UserRow.id).where(UserRow.pseudonym == who).with_for_update()
+    mine = _USER.where(UserRow.pseudonym == who).with_for_update()
     user_id = connection.execute(mine).scalar_one_or_none()
     if user_id is None:
         return Gone({}, ())
     before = _turns(connection, user_id)
-    if scope.purpose is not None:
-        counts, moved = _forget_purpose(connection, user_id, who, scope.purpose, now)
+    ids = _meant(connection, user_id, scope, through)
+    facts, moved = take_back(connection, user_id, ids, since=scope.since, heard=heard)
+    counts = Counter({FactRow.__tablename__: facts})
+    if scope.purpose is None:
+        counts += _forget_said(connection, user_id, ids, scope.since)
     else:
-        counts, moved = _forget_said(connection, user_id, before, scope, through)
+        refused = Consents(consents.read(connection, who)).refused(now) | {scope.purpose}
+        counts += forget_refused(connection, user_id, refused)
     after = _turns(connection, user_id)
     left = {turn.id for turn in after}
     gone = tuple(turn.id for turn in before if turn.id not in left)
@@ -97,42 +126,34 @@ def _turns(connection: Connection, user_id: int) -> list[_Turn]:
     return list(connection.execute(mine).all())
 
 
-def _forget_said(
-    connection: Connection, user_id: int, before: list[_Turn], scope: Scope, through: int
-) -> tuple[Counter[str], dict[int, int | None]]:
-    """Delete a turn, or all that was said since a moment."""
-    since = scope.since
-    if since is None:
-        ids = {row_of(scope.turn or "")} & {turn.id for turn in before}
+def _meant(connection: Connection, user_id: int, scope: Scope, through: int) -> set[int]:
+    """The turns that go whole, with the facts that were told in them."""
+    mine = select(TurnRow.id).where(TurnRow.user_id == user_id)
+    if scope.turn is not None:
+        mine = mine.where(TurnRow.id == row_of(scope.turn))
+    elif scope.since is not None:
+        mine = mine.where(TurnRow.created_at >= scope.since, TurnRow.id <= through)
+    elif scope.purpose == Purpose.PROCESS_VOICE:
+        mine = mine.where(TurnRow.seconds > 0)
     else:
-        ids = {turn.id for turn in before if turn.created_at >= since and turn.id <= through}
+        return set()
+    return set(connection.scalars(mine))
+
+
+def _forget_said(
+    connection: Connection, user_id: int, ids: Collection[int], since: datetime | None
+) -> Counter[str]:
+    """Delete turns, whose facts are taken back already."""
     counts: Counter[str] = Counter()
-    facts, moved = take_back(connection, user_id, ids, since=since)
-    counts[FactRow.__tablename__] = facts
     safety: list[ColumnElement[bool]] = [SafetyRow.turn_id.in_(chunk) for chunk in _chunks(ids)]
     if since is not None:
-        swept = and_(SafetyRow.turn_id.is_(None), SafetyRow.at >= since)
-        safety.append(swept)
+        safety.append(and_(SafetyRow.turn_id.is_(None), SafetyRow.at >= since))
     for which in safety:
         dropped = connection.execute(delete(SafetyRow).where(SafetyRow.user_id == user_id, which))
         counts[SafetyRow.__tablename__] += dropped.rowcount
     for chunk in _chunks(ids):
         counts += forget_turns(connection, TurnRow.id.in_(chunk))
-    return counts, moved
-
-
-def _forget_purpose(
-    connection: Connection, user_id: int, who: str, purpose: str, now: datetime
-) -> tuple[Counter[str], dict[int, int | None]]:
-    """Delete what a refusal would, which is not written down."""
-    refused = Consents(consents.read(connection, who)).refused(now) | {purpose}
-    counts: Counter[str] = Counter()
-    moved: dict[int, int | None] = {}
-    if purpose == Purpose.PROCESS_VOICE:
-        spoken = select(TurnRow.id).where(TurnRow.user_id == user_id, TurnRow.seconds > 0)
-        facts, moved = take_back(connection, user_id, set(connection.scalars(spoken)))
-        counts[FactRow.__tablename__] = facts
-    return counts + forget_refused(connection, user_id, refused), moved
+    return counts
 
 
 def _forget_given(
@@ -187,17 +208,22 @@ def _tidy(
     counts: Counter[str] = Counter()
     if not gone:
         return counts
-    for session_id in sorted({turn.session_id for turn in before if turn.id in gone}):
-        was, left = (
-            [turn for turn in turns if turn.session_id == session_id] for turns in (before, after)
-        )
-        if left:
-            _sit_again(connection, user_id, was, left)
+    left = _by_session(after)
+    for session_id, was in _by_session(before).items():
+        if session_id in left and any(turn.id in gone for turn in was):
+            _sit_again(connection, user_id, was, left[session_id])
     if not after:
         pauses = connection.execute(delete(PauseRow).where(PauseRow.user_id == user_id))
         counts[PauseRow.__tablename__] = pauses.rowcount
     _see_again(connection, user_id, before, after)
     return counts
+
+
+def _by_session(turns: list[_Turn]) -> dict[int, list[_Turn]]:
+    found: dict[int, list[_Turn]] = {}
+    for turn in turns:
+        found.setdefault(turn.session_id, []).append(turn)
+    return found
 
 
 def _sit_again(connection: Connection, user_id: int, was: list[_Turn], left: list[_Turn]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from echat_memory import audit, erasing, receipts
 from echat_memory.keepers import DEADLINE, Erased, Keeper, ask
 from echat_memory.receipts import ASKED, BYTES, DONE, ROWS, Receipt
 from echat_memory.scope import Scope
+from echat_memory.taking_back import Heard
 from echat_sdk.audio import Seconds
-from echat_sdk.errors import StoreError
+from echat_sdk.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +47,16 @@ class Erasures:
     keepers: Collection[Keeper]
     clock: Callable[[], datetime]
 
+    def __post_init__(self) -> None:
+        names = [keeper.name for keeper in self.keepers]
+        if len(set(names)) < len(names):  # who has erased is known by name
+            raise ConfigError("on_erase: two have the same name; give each its own")
+
     def erase(self, who: str, scope: Scope, *, actor: str) -> Receipt:
         """Erase what a scope names; what of this user was cut short is ended first.
 
-        The same asked for again while it is open is the same erasure.
+        The same asked for again while it is open is the same erasure, and all that has come since
+        goes with it.
 
         Raises:
             StoreError: it is not ended, and stays open; says why.
@@ -56,7 +64,7 @@ class Erasures:
         with self.opened() as connection:
             still = [row for row in receipts.open_ones(connection) if row.who == who]
         same = next((row.id for row in still if row.scope == scope.to_json()), None)
-        number = self._begin(who, scope, actor) if same is None else same
+        number = self._begin(who, scope, actor, same)
         receipt = self.go_on(number)
         self._go_on_with([row.id for row in still if row.id != number], DEADLINE)
         return receipt
@@ -84,7 +92,8 @@ class Erasures:
         Raises:
             StoreError: it is not ended; says why.
         """
-        row = self.write(lambda connection: self._delete(connection, number))
+        heard = self._read_ahead(number)
+        row = self.write(lambda connection: self._delete(connection, number, heard))
         self.drop_held(row.who)
         if row.stage == ROWS:
             self.forget_deleted()
@@ -94,12 +103,18 @@ class Erasures:
         with self.opened() as connection:
             return receipts.receipt_of(receipts.one(connection, number))
 
-    def _begin(self, who: str, scope: Scope, actor: str) -> int:
+    def _begin(self, who: str, scope: Scope, actor: str, same: int | None) -> int:
+        """Write the receipt of what is asked for, or write that it is asked for again."""
+
         def begin(connection: Connection) -> int:
             now, through = self.clock(), erasing.newest_turn(connection)
-            number = receipts.begin(
-                connection, who, scope, through=through, keepers=self._meant(scope), at=now
-            )
+            number, keepers = same, self._meant(scope)
+            if number is None or not receipts.ask_again(
+                connection, number, through=through, keepers=keepers
+            ):
+                number = receipts.begin(
+                    connection, who, scope, through=through, keepers=keepers, at=now
+                )
             detail = {"receipt": number, "scope": scope.to_json()}
             audit.append(
                 connection, who=who, actor=actor, action="erase asked", detail=detail, at=now
@@ -119,16 +134,29 @@ class Erasures:
         names = [keeper.name for keeper in self.keepers]
         return names if scope.plugin is None else [name for name in names if name == scope.plugin]
 
-    def _delete(self, connection: Connection, number: int) -> Row[Any]:
+    def _read_ahead(self, number: int) -> Heard:
+        with self.opened() as connection:
+            row = receipts.one(connection, number)
+        if row.stage != ASKED:
+            return {}
+        scope = Scope.from_json(row.scope)
+        return erasing.read_ahead(self.opened, row.who, scope, row.rest["through"])
+
+    def _delete(self, connection: Connection, number: int, heard: Heard) -> Row[Any]:
         """Delete the rows, if they are not; returns the receipt's row."""
         row = receipts.one(connection, number, lock=True)
         if row.stage != ASKED:
             return row
         scope, now = Scope.from_json(row.scope), self.clock()
-        gone = erasing.erase(connection, row.who, scope, through=row.rest["through"], now=now)
-        turns = None if gone.turns is None else list(gone.turns)
+        gone = erasing.erase(
+            connection, row.who, scope, through=row.rest["through"], now=now, heard=heard
+        )
+        turns = None  # all of the user
+        if gone.turns is not None:
+            turns = sorted({*gone.turns, *(row.rest.get("turns") or ())})
         rest = {"turns": turns, "keepers": row.rest["keepers"]}
-        receipts.change(connection, number, stage=ROWS, counts=gone.counts, rest=rest)
+        counts = dict(Counter(row.counts) + Counter(gone.counts))
+        receipts.change(connection, number, stage=ROWS, counts=counts, rest=rest)
         return receipts.one(connection, number)
 
     def _ask_keepers(self, number: int, within: Seconds) -> None:
@@ -160,7 +188,7 @@ class Erasures:
             now = self.clock()
             if receipts.one(connection, number, lock=True).stage == DONE:
                 return
-            counts = row.counts | {name: count for name, count in done.items() if count}
+            counts = dict(Counter(row.counts) + Counter(done))
             if failed:
                 rest = told | {"done": done, "failed": failed}
                 receipts.change(connection, number, rest=rest)

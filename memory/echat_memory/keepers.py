@@ -102,19 +102,17 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The file's name, without its folder."""
-        return f"manifest {self.path.name}"
+        """The file's whole path: two may be named alike."""
+        return f"manifest {self.path.resolve()}"
 
     def erase(self, erased: Erased) -> int:
         """Remove the rows of the turns; the file is replaced as a whole, or not at all.
 
-        What was kept for any purpose but a plugin's goes with the purpose, whole.
+        Of a purpose all the user's rows go. Nobody else may write to the file meanwhile.
 
         Raises:
             StoreError: it cannot be read or written.
         """
-        if erased.scope.plugin is not None:
-            return 0
         try:
             lines = self.path.read_bytes().splitlines(keepends=True)
             left = [line for line in lines if not _is_row_of(line, erased)]
@@ -161,7 +159,10 @@ class Recordings:
 
     folder: Path
 
-    name = "recordings"
+    @property
+    def name(self) -> str:
+        """The folder's whole path."""
+        return f"recordings {self.folder.resolve()}"
 
     def erase(self, erased: Erased) -> int:
         """Delete the recordings of the turns; returns how many.
@@ -171,7 +172,7 @@ class Recordings:
         """
         from echat_sdk.io.session import AGENT, EVENTS, SETTINGS, USER
 
-        if erased.scope.plugin is not None or erased.scope.purpose == Purpose.TRAIN:
+        if erased.scope.purpose == Purpose.TRAIN:
             return 0
         try:
             found = sorted(self.folder.rglob(EVENTS))

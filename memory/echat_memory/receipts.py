@@ -6,6 +6,7 @@ is written with what it tells of, in one transaction, so that whoever finds it o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -99,6 +100,25 @@ def begin(
         "rest": {"through": through, "keepers": list(keepers)},
     }
     return connection.execute(insert(ErasureRow).returning(ErasureRow.id), columns).scalar_one()
+
+
+def ask_again(connection: Connection, number: int, *, through: int, keepers: Sequence[str]) -> bool:
+    """Set an open receipt back to its beginning: more may have come since; what went stays counted.
+
+    Returns:
+        Whether it is open still.
+    """
+    row = one(connection, number, lock=True)
+    if row.stage == DONE:
+        return False
+    rest = {
+        "through": through,
+        "turns": row.rest.get("turns"),
+        "keepers": sorted({*row.rest["keepers"], *keepers}),
+    }
+    counts = dict(Counter(row.counts) + Counter(row.rest.get("done", {})))
+    change(connection, number, stage=ASKED, counts=counts, rest=rest)
+    return True
 
 
 def one(connection: Connection, number: int, *, lock: bool = False) -> Row[Any]:

@@ -11,6 +11,7 @@ A fact whose turn was swept is taken as told before all turns that are left.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -24,6 +25,7 @@ from echat_memory.facts import Fact, FactKind
 from echat_memory.forgetting import forget_facts
 from echat_memory.learning import change
 from echat_memory.schema import FactRow, TurnRow
+from echat_sdk.turn import Lang
 
 _ROWS = select(
     FactRow.id, FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.value, FactRow.valid_from,
@@ -32,9 +34,13 @@ _ROWS = select(
 _TURNS = select(TurnRow.id, TurnRow.transcript, TurnRow.lang, TurnRow.created_at).order_by(
     TurnRow.id
 )
+_OWN = select(FactRow.turn_id, FactRow.valid_from)
+_PAGE = 200
 _INSERT = insert(FactRow).returning(FactRow.id)
 
 _What = tuple[str, str, str]
+Heard = dict[tuple[str, Lang], list[Fact]]
+"""What words in a language tell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +113,12 @@ def _learnt(tellings: Iterable[_Telling]) -> _Book:
 
 
 def take_back(
-    connection: Connection, user_id: int, turns: Collection[int], *, since: datetime | None = None
+    connection: Connection,
+    user_id: int,
+    turns: Collection[int],
+    *,
+    since: datetime | None = None,
+    heard: Heard | None = None,
 ) -> tuple[int, dict[int, int | None]]:
     """Make a user's facts what they would be without these turns; call it before these are deleted.
 
@@ -116,35 +127,28 @@ def take_back(
         user_id: The user's row.
         turns: The turns that go.
         since: Facts of swept turns that were told from then on go, too.
+        heard: What `read_ahead` found.
 
     Returns:
         How many facts went, and the ids that are no more: with the new id of the same fact, or
         None.
     """
+    if not concerns(connection, user_id, turns, since=since):
+        return 0, {}
+    heard, gone = {} if heard is None else heard, set(turns)
     rows = [
         {**row._mapping, **sealing.words(connection, FactRow, row.id, user_id, row._mapping)}
         for row in connection.execute(_ROWS.where(FactRow.user_id == user_id))
     ]
-    gone = set(turns)
-    if not rows:
-        return 0, {}  # nothing may be kept, or nothing was told
-    leaving = {
-        row["id"]
-        for row in rows
-        if row["turn_id"] in gone
-        or (row["turn_id"] is None and since is not None and row["valid_from"] >= since)
-    }
-    found = connection.execute(_TURNS.where(TurnRow.user_id == user_id)).all()
-    said = {
-        row.id: extract(
-            sealing.words(connection, TurnRow, row.id, user_id, row._mapping)["transcript"],
-            row.lang,
+    leaving = {row["id"] for row in rows if row["turn_id"] in gone or _is_swept_since(row, since)}
+    said: dict[int, list[Fact]] = {}
+    at: dict[int, datetime] = {}
+    for row in connection.execute(_TURNS.where(TurnRow.user_id == user_id)).all():
+        told = sealing.words(connection, TurnRow, row.id, user_id, row._mapping)["transcript"]
+        said[row.id] = (
+            heard[told, row.lang] if (told, row.lang) in heard else extract(told, row.lang)
         )
-        for row in found
-    }
-    if not leaving and not any(said[turn] for turn in gone & said.keys()):
-        return 0, {}
-    at = {row.id: row.created_at for row in found}
+        at[row.id] = row.created_at
     tellings = _tellings(rows, said, at)
     before = _learnt(tellings)
     after = _learnt(
@@ -152,8 +156,58 @@ def take_back(
         for telling in tellings
         if telling.turn not in gone and (telling.row is None or telling.row["id"] not in leaving)
     )
-    times = _times(before, at)
-    return _follow(connection, user_id, rows, leaving, before, after, times)
+    return _follow(connection, user_id, leaving, before, after, _times(before, at))
+
+
+def concerns(
+    connection: Connection,
+    user_id: int,
+    turns: Collection[int],
+    *,
+    since: datetime | None = None,
+) -> bool:
+    """Whether any fact would be another without these turns; most tell of none."""
+    rows = connection.execute(_OWN.where(FactRow.user_id == user_id)).all()
+    if not rows:
+        return False  # nothing may be kept, or nothing was told
+    gone = set(turns)
+    if any(row.turn_id in gone or _is_swept_since(dict(row._mapping), since) for row in rows):
+        return True
+    return any(
+        extract(
+            sealing.words(connection, TurnRow, row.id, user_id, row._mapping)["transcript"],
+            row.lang,
+        )
+        for turn in sorted(gone)
+        for row in connection.execute(_TURNS.where(TurnRow.user_id == user_id, TurnRow.id == turn))
+    )
+
+
+def read_ahead(opened: Callable[[], AbstractContextManager[Connection]], user_id: int) -> Heard:
+    """What all turns of a user tell, by their words; so that `take_back` keeps nobody waiting.
+
+    Args:
+        opened: Opens a transaction that reads; one is open for no more than a page.
+        user_id: The user's row.
+    """
+    heard: Heard = {}
+    after = 0
+    while True:
+        page = _TURNS.where(TurnRow.user_id == user_id, TurnRow.id > after).limit(_PAGE)
+        with opened() as connection:
+            found = [
+                (row, sealing.words(connection, TurnRow, row.id, user_id, row._mapping))
+                for row in connection.execute(page)
+            ]
+        for row, words in found:
+            heard[words["transcript"], row.lang] = extract(words["transcript"], row.lang)
+        if len(found) < _PAGE:
+            return heard
+        after = found[-1][0].id
+
+
+def _is_swept_since(row: Mapping[str, Any], since: datetime | None) -> bool:
+    return row["turn_id"] is None and since is not None and row["valid_from"] >= since
 
 
 def _tellings(
@@ -205,7 +259,6 @@ def _times(before: _Book, at: Mapping[int, datetime]) -> dict[int, datetime]:
 def _follow(
     connection: Connection,
     user_id: int,
-    rows: list[dict[str, Any]],
     leaving: set[int],
     before: _Book,
     after: _Book,

@@ -134,8 +134,9 @@ def _tell(memory: SQLMemory, clock: Clock, told: list[tuple[str, int]], without:
     return ids
 
 
+@pytest.mark.timeout(90)
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20
 )
 @given(told=_told, data=st.data())
 def test_an_erased_turn_leaves_the_facts_and_sittings_that_would_be_had_it_never_been(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from echat_memory import shares as shares_module
 from echat_memory.erasure import Erasures
 from echat_memory.keepers import ask
 from echat_sdk.consent import REMEMBERED
-from echat_sdk.errors import StoreError
+from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Turn
 
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"])
@@ -219,7 +220,7 @@ def test_a_kill_at_any_statement_leaves_an_erasure_that_is_ended_at_the_next_ope
                 assert receipt.completed_at is not None
                 assert receipt.counts["turns"] == (1 if scope else 3)
                 # A file that was replaced right before is not counted again.
-                assert receipt.counts.get("manifest rows.jsonl", 1 if scope else 3) == (
+                assert receipt.counts.get(Manifest(manifest).name, 1 if scope else 3) == (
                     1 if scope else 3
                 )
             else:
@@ -280,6 +281,34 @@ def test_a_store_that_fails_is_told_in_the_receipt_and_asked_again(
     assert len([each for each in other.asked if each.turns is None]) == 2  # once for each user
 
 
+@pytest.mark.parametrize("scope", [{}, {"since": datetime(2026, 1, 1, tzinfo=UTC)}])
+def test_what_was_said_while_a_copy_was_left_goes_when_all_is_erased_again(
+    store: Path | str, clock: Any, scope: dict[str, Any]
+) -> None:
+    notes, other = Notes(), Notes("other")
+    notes.works = False
+    with closing(_opened(store, notes, other, clock=clock)) as memory:
+        first = memory.remember("ada", Turn("before"))
+        still = memory.erase("ada", **scope)
+        assert still.completed_at is None
+        second = memory.remember("ada", Turn("after"))
+        notes.works = True
+        ended = memory.erase("ada", **scope)
+        assert memory.show("ada") == []
+        assert (ended.id, ended.counts["turns"]) == (still.id, 2)
+        assert (ended.counts["notes"], ended.counts["other"]) == (3, 6)
+        assert ended.completed_at == clock.now
+        assert notes.asked[-1].turns == (frozenset({first, second}) if scope else None)
+        assert [record.action for record in memory.audit("ada")] == [
+            "erase asked", "erase asked", "erased"
+        ]  # fmt: skip
+
+
+def test_two_that_would_be_taken_for_each_other_are_refused(store: Path | str) -> None:
+    with pytest.raises(ConfigError, match="two have the same name"):
+        _opened(store, Notes(), Notes())
+
+
 def test_a_store_that_hangs_is_not_waited_for() -> None:
     leave = threading.Event()
 
@@ -319,7 +348,6 @@ def manifest(tmp_path: Path, memory: SQLMemory) -> Iterator[Path]:
         (Scope(turn="2"), {"2"}, 1),
         (Scope(turn="9"), {"9"}, 0),
         (Scope(purpose="train"), set(), 3),
-        (Scope(purpose="share_plugin:notes"), set(), 0),
     ],
 )
 def test_rows_of_training_data_go_with_their_turns(
@@ -357,11 +385,11 @@ def test_recordings_with_a_turn_that_goes_go_whole_and_others_stay(
         tuesday = _record(folder / "week" / "tuesday", ("ada", "77"))
         bobs = _record(folder / "bob", ("bob", one))
         nobodys = _record(folder / "nobody")
-        assert memory.erase("ada", turn=two).counts["recordings"] == 1
+        assert memory.erase("ada", turn=two).counts[Recordings(folder).name] == 1
         assert not monday.exists()
         assert tuesday.exists()
         (tuesday / "notes.txt").write_text("the host's own")
-        assert memory.erase("ada").counts["recordings"] == 1
+        assert memory.erase("ada").counts[Recordings(folder).name] == 1
         assert [file.name for file in tuesday.iterdir()] == ["notes.txt"]
         assert bobs.exists()
         assert nobodys.exists()

@@ -124,7 +124,7 @@ def test_rows_of_training_and_recordings_go_too(url: str, tmp_path: Path) -> Non
     also = ["--manifest", str(manifest), "--recordings", str(recordings.parent)]
     result = run(url, "erase", "ada", "--turn", "1", "--yes", *also)
     assert result.exit_code == 0, result.output
-    assert "manifest rows.jsonl 1, recordings 1" in result.stdout
+    assert f"manifest {manifest} 1, recordings {recordings.parent} 1" in result.stdout
     assert json.loads(manifest.read_text()) == rows[1]
     assert not recordings.exists()
 
@@ -144,8 +144,10 @@ def test_a_copy_that_is_not_erased_is_told_and_tried_again(
         result = run(url, *arguments)
     assert result.exit_code == 1
     assert "erased: facts 3" in result.stdout
-    assert "not erased yet: manifest rows.jsonl: the disk is full" in result.stderr
-    assert "not yet: manifest rows.jsonl" in run(url, "receipts", "ada").stdout
+    assert f"not erased yet: manifest {manifest}: the disk is full" in result.stderr
+    told = json.loads(run(url, "receipts", "ada", "--json").stdout)
+    assert told[0]["failed"] == {f"manifest {manifest}": "the disk is full"}
+    assert "not yet: " in run(url, "receipts", "ada").stdout
     assert run(url, *arguments).exit_code == 0
     told = json.loads(run(url, "receipts", "ada", "--json").stdout)
     assert all(each["completed_at"] for each in told)
