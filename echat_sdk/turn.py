@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from echat_sdk.cues import Cues, ReplyEmotion
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from echat_sdk.audio import Hertz, Seconds, Waveform
 
 Lang = Literal["en", "zh"]
@@ -178,3 +180,22 @@ class Recollection:
     helped: str = ""
     key: str = ""
     finding: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a memory has of somebody, as far as they may be told of it.
+
+    Attributes:
+        turns: How many turns it keeps.
+        held: How many it holds in RAM alone, until the conversation is over.
+        since: When the oldest of what it keeps was told; None where nothing is kept.
+        facts: What they told of their life, as in `Recollection`.
+        mood: How they sounded lately, as in `Recollection`.
+    """
+
+    turns: int = 0
+    held: int = 0
+    since: datetime | None = None
+    facts: tuple[str, ...] = ()
+    mood: str = ""

@@ -89,16 +89,18 @@ class Mouth:
 
     def say(self, text: str, emotion: ReplyEmotion) -> None:
         """Say a text of the host's, in the place of what is being said."""
+        self._means.rights.other()
         self.stop()
         self._start(self.own.say(text, emotion, self.mind), "say")
 
     def say_line(self, line: Line) -> None:
         """Say a line of the agent's own."""
+        self._means.rights.other()  # a yes to "Are you still there?" is a yes to that
         self._start(self.own.say_line(line, self.lang), "say")
 
     def begin(self, ear: Ear) -> Reply:
         """Begin an answer, unheard until it is released."""
-        self.reply = Reply(self._means, ear, self.mind, self._store)
+        self.reply = Reply(self._means, ear, self.mind, self._store, self.late)
         self._start(self._reply_to_the_end(self.reply), "reply")
         return self.reply
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from echat_sdk.agent.consenting import allowed_of, check_voice, read_again, without_refused
+from echat_sdk.agent.consenting import check_voice, read_again, without_refused
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
+from echat_sdk.agent.requests import Request, lang_of
+from echat_sdk.agent.rights import Rights, failed, forget_conversation, spoken
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
@@ -49,6 +51,7 @@ class Means:
         speak: Whether answers are spoken.
         tools: What plugins offer.
         keeper: Completes turns in the memory.
+        rights: Grants what people ask for by right.
         clock: Seconds, rising.
         emit: Takes events.
     """
@@ -62,6 +65,7 @@ class Means:
     speak: bool
     tools: ToolUse
     keeper: Keeper
+    rights: Rights
     clock: Callable[[], Seconds]
     emit: Callable[[Event], None]
 
@@ -74,6 +78,7 @@ class Reply:
         ear: What is answered.
         mind: The model's thread.
         store: The memory's thread.
+        late: Tasks that still keep what was said before.
 
     Attributes:
         heard: What was heard, once that is known.
@@ -82,11 +87,19 @@ class Reply:
         goes_on: Set before a cancel: the turn is not over after all, and is kept with the next.
     """
 
-    def __init__(self, means: Means, ear: Ear, mind: Worker, store: Worker) -> None:
+    def __init__(
+        self,
+        means: Means,
+        ear: Ear,
+        mind: Worker,
+        store: Worker,
+        late: Collection[asyncio.Task[None]] = (),
+    ) -> None:
         self._means = means
         self.ear = ear
         self._mind = mind
         self._store = store
+        self._late = late
         self._released = asyncio.Event()
         self._exchange = Exchange(means.model, means.clock)
         self._exchange.turn_id = ear.turn_id
@@ -95,6 +108,7 @@ class Reply:
         self._keeps_since: Seconds | None = None
         self._uses_since: Seconds | None = None
         self._is_begun = False  # whether there are words to keep
+        self._request: Request | None = None  # what is asked for by right; such a turn is not kept
         self._told = asyncio.Event()  # what was heard is known, or never will be
         self._said: str | None = None  # the words that were heard of it, once it was cut
         self.heard: Heard | None = None
@@ -168,7 +182,7 @@ class Reply:
         except Exception as error:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
             self._means.emit(Failed(_translated(error)))
             return
-        if heard.transcript:
+        if heard.transcript and self._means.rights.asked(heard.transcript) is None:
             self._exchange.take(heard)
             self._means.emit(heard)
             await self._keep_words()
@@ -202,7 +216,7 @@ class Reply:
         means = self._means
         self._waits_since = means.clock()
         try:
-            allowed = await self._store.call(allowed_of, means.memory, means.user)
+            allowed = await self._store.call(means.keeper.allowed)
         except StoreError as error:  # who cannot be asked is heard, and not judged
             means.emit(Failed(error))
             allowed = frozenset({Purpose.PROCESS_VOICE})
@@ -210,25 +224,53 @@ class Reply:
             check_voice(allowed)
         whole = await self.ear.heard()
         self.heard = heard = without_refused(whole, allowed)
+        self._request = means.rights.asked(heard.transcript)
         self._told.set()
         await self._pieces.put((heard, means.clock()))
-        if heard.transcript:
+        if self._request is not None:
+            await self._grant(self._request, heard, allowed)
+        elif heard.transcript:
             await self._recall(heard)
             await self._use_tool(heard)
-            self._waits_since = means.clock()
-            deltas = self._mind.iterate(
+            await self._out(
                 lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
                     self._exchange.recollection, think=means.think, speak=means.speak
                 )
             )
-            async with aclosing(deltas):
-                async for delta in deltas:
-                    self._waits_since = None
-                    if not isinstance(delta, Heard):
-                        await self._pieces.put((delta, means.clock()))
-                    self._waits_since = means.clock()
         self._waits_since = None
         await self._pieces.put(None)
+
+    async def _grant(self, request: Request, heard: Heard, allowed: Collection[str] | None) -> None:
+        """Do what is asked for by right, and make the answer that says so."""
+        means, lang = self._means, lang_of(heard.transcript)
+        self._waits_since = None
+        await self._released.wait()  # who has not finished speaking may mean something else
+        self._keeps_since = means.clock()
+        if late := set(self._late):
+            await asyncio.wait(late)  # what was cut off just now is kept first, then forgotten
+        try:
+            granted = await means.rights.grant(request, lang, allowed, begun=self.ear.turn_id)
+        except StoreError as error:
+            means.emit(Failed(error))
+            granted = failed(lang)
+        self._keeps_since = None
+        self.ear.turn_id = self._exchange.turn_id = ""
+        if granted.is_forgotten:
+            self._waits_since = means.clock()
+            await self._mind.call(forget_conversation, means.model, means.key)
+        await self._out(
+            lambda: spoken(means.model, request, granted.sentences, lang, speak=means.speak)
+        )
+
+    async def _out(self, make: Callable[[], Iterator[Delta]]) -> None:
+        """Take the deltas that the model's thread makes, as fast as they come."""
+        self._waits_since = self._means.clock()
+        async with aclosing(self._mind.iterate(make)) as deltas:
+            async for delta in deltas:
+                self._waits_since = None
+                if not isinstance(delta, Heard):
+                    await self._pieces.put((delta, self._means.clock()))
+                self._waits_since = self._means.clock()
 
     async def _give(self) -> None:
         means, exchange = self._means, self._exchange
@@ -241,7 +283,10 @@ class Reply:
             exchange.take(delta, None if isinstance(delta, SpeechDelta) else at)
             means.emit(delta)
             if isinstance(delta, Heard) and delta.transcript:
-                await self._keep_words()
+                if self._request is None:
+                    means.rights.passed()
+                    await self._keep_words()
+                self._is_begun = True
             elif isinstance(delta, SpeechDelta):
                 if not self.is_heard:
                     await means.player.spoken()  # a line of the agent's own is said to its end
@@ -278,7 +323,10 @@ class Reply:
             self.cut()
             exchange.said(self._said or "")
         answer = exchange.answer(status)
-        means.keeper.keep(answer, lambda: exchange.turn_id)
+        if self._request is None:
+            means.keeper.keep(answer, lambda: exchange.turn_id)
+        else:
+            means.rights.over(self._request, is_whole=status is TurnStatus.COMPLETE)
         means.emit(TurnFinished(answer))
 
 

@@ -139,8 +139,13 @@ def facts(connection: Connection, who: str, now: datetime) -> tuple[str, ...]:
     return tuple(
         text
         for row in newest(connection, who, 1)
-        for _, text, _ in _facts(connection, row.user_id, now, _lang(row))
+        for text in fact_lines(connection, row.user_id, now, _lang(row))
     )
+
+
+def fact_lines(connection: Connection, user_id: int, now: datetime, lang: Lang) -> tuple[str, ...]:
+    """The lines of what holds of a user, newest first."""
+    return tuple(text for _, text, _ in _facts(connection, user_id, now, lang))
 
 
 def newest(

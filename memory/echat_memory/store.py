@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, tzinfo
 
 from sqlalchemy import Connection, bindparam, select
 
-from echat_memory import consents, felt, mood_report, pauses, plans, recall, remembering
+from echat_memory import asked, consents, felt, mood_report, pauses, plans, recall, remembering
 from echat_memory import trace as tracing
 from echat_memory.forgetting import forget_refused, forget_user
 from echat_memory.mood_report import MoodReport
@@ -31,7 +31,7 @@ from echat_sdk.consent import (
 from echat_sdk.cues import Emotion
 from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
-from echat_sdk.turn import Recollection, Turn
+from echat_sdk.turn import Known, Lang, Recollection, Turn
 
 MAX_RECALLED = 1_000
 """Users of whom is known what their last reply was given, until its turn is kept."""
@@ -404,3 +404,49 @@ class SQLMemory(OpenStore):
         self._drop_held(who)
         self._forget_deleted(changed=True)
         return counts
+
+    def known(self, user: str, *, lang: Lang = "en") -> Known:
+        """What is kept of a user and may be told of them; see `Forgetting.known`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        with self._open(write=False) as connection:
+            allowed = self._consents(connection, who).allowed(now)
+            found = asked.known(connection, who, now, lang)
+        told = recallable(Recollection(facts=found.facts, mood=found.mood), allowed)
+        held = len(self._guests.turns(user))
+        return replace(found, facts=told.facts, mood=told.mood, held=held)
+
+    def last_turn(self, user: str) -> str | None:
+        """The id of what a user said last in this sitting, kept or held; None for nothing.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        with self._open(write=False) as connection:
+            kept = asked.last_turn(connection, who, now)
+        return max(filter(None, (kept, self._guests.last(user))), default=(now, None))[1]
+
+    def forget(self, user: str, *, turn: str | None = None, since: datetime | None = None) -> int:
+        """Forget one turn, all since a moment, or all of a user; see `Forgetting.forget`.
+
+        Deleted down to the bytes, as by `erase`; in an encrypted store a copy of it that was made
+        before still holds a turn that was forgotten alone.
+
+        Raises:
+            StoreError: nothing was deleted, or the rows were but something keeps what they leave
+                behind from being removed; says which.
+        """
+        held = self._guests.forget(user, turn=turn, since=since)
+        if turn is None and since is None:
+            return max(self.erase(user)["turns"], len(held))
+        who = pseudonym(self._key, user)
+        row = None if turn is None else remembering.row_of(turn)
+        gone = self._write(lambda connection: asked.forget(connection, who, turn=row, since=since))
+        self._drop_held(who)
+        if gone:
+            self._forget_deleted(changed=True)
+        return len({*held, *map(str, gone)})
