@@ -56,6 +56,23 @@ class ThinkDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class SafetyEvent:
+    """That the words of a turn told of a danger, and what was done about it. It holds no words.
+
+    Attributes:
+        category: What seems to be at stake, as the detector calls it.
+        severity: `concern`, `risk` or `imminent`, as far as the category tells it.
+        detector: What decided, with its version.
+        action: What was done.
+    """
+
+    category: str
+    severity: str
+    detector: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
     """The end of thinking; comes once, before the text.
 
@@ -63,10 +80,12 @@ class Thought:
         reply_emotion: The emotion that the answer will carry.
         strategy: The move that was chosen, in a model's own words (`loss`, `fact`, `tool`); may be
             empty.
+        safety: The danger that the words tell of; None for none.
     """
 
     reply_emotion: ReplyEmotion
     strategy: str = ""
+    safety: SafetyEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +139,7 @@ class Turn:
     timings: Timings = field(default_factory=Timings)
     seconds: Seconds = 0.0
     model: str = ""
+    safety: SafetyEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
-from echat_sdk.agent.requests import Request, lang_of
-from echat_sdk.agent.rights import Rights, failed, forget_conversation, spoken
+from echat_sdk.agent.requests import AT_ONCE, Request, lang_of
+from echat_sdk.agent.rights import Granted, Rights, failed, forget_conversation, spoken
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
@@ -26,7 +26,7 @@ from echat_sdk.consent import Purpose
 from echat_sdk.errors import EChatError, GenerationError, StoreError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import Memory, SpeechModel
-from echat_sdk.turn import Delta, Heard, Recollection, SpeechDelta, ThinkStyle, TurnStatus
+from echat_sdk.turn import Delta, Heard, Lang, Recollection, SpeechDelta, ThinkStyle, TurnStatus
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ class Reply:
         self._uses_since: Seconds | None = None
         self._is_begun = False  # whether there are words to keep
         self._request: Request | None = None  # what is asked for by right; such a turn is not kept
+        self._is_granted = False  # whether that is being done
         self._told = asyncio.Event()  # what was heard is known, or never will be
         self._said: str | None = None  # the words that were heard of it, once it was cut
         self.heard: Heard | None = None
@@ -172,21 +173,31 @@ class Reply:
 
     @property
     def is_unkept(self) -> bool:
-        """Whether its turn has ended, and nothing of what was said in it is kept yet."""
-        return self.is_released and not self._is_begun and not self.goes_on
+        """Whether its turn has ended, and nothing of what was said in it is kept, or done, yet."""
+        is_done = self._is_begun if self._request is None else self._is_granted
+        return self.is_released and not is_done and not self.goes_on
 
     async def keep_late(self) -> None:
-        """Keep what was said in a turn whose answer was dropped before the words were known."""
+        """Keep what was said in a turn whose answer was dropped before the words were known.
+
+        What it asks to forget is forgotten, unless that has to be asked back.
+        """
         try:
             heard = await self.ear.heard()
         except Exception as error:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
             self._means.emit(Failed(_translated(error)))
             return
-        if heard.transcript and self._means.rights.asked(heard.transcript) is None:
+        if not heard.transcript:
+            return
+        request = self._means.rights.asked(heard.transcript)
+        if request is None:
             self._exchange.take(heard)
             self._means.emit(heard)
             await self._keep_words()
             self._keep(TurnStatus.INTERRUPTED)
+        elif request in AT_ONCE:
+            self._means.emit(heard)
+            await self._forget(request, lang_of(heard.transcript), None)
 
     async def _recall(self, heard: Heard) -> None:
         means = self._means
@@ -248,19 +259,26 @@ class Reply:
         self._keeps_since = means.clock()
         if late := set(self._late):
             await asyncio.wait(late)  # what was cut off just now is kept first, then forgotten
+        granted = await self._forget(request, lang, allowed)
+        self._keeps_since = None
+        await self._out(
+            lambda: spoken(means.model, request, granted.sentences, lang, speak=means.speak)
+        )
+
+    async def _forget(
+        self, request: Request, lang: Lang, allowed: Collection[str] | None
+    ) -> Granted:
+        """Do what is asked for, in the store and in what the model has read."""
+        means, self._is_granted = self._means, True
         try:
             granted = await means.rights.grant(request, lang, allowed, begun=self.ear.turn_id)
         except StoreError as error:
             means.emit(Failed(error))
-            granted = failed(lang)
-        self._keeps_since = None
+            return failed(lang)
         self.ear.turn_id = self._exchange.turn_id = ""
         if granted.is_forgotten:
-            self._waits_since = means.clock()
             await self._mind.call(forget_conversation, means.model, means.key)
-        await self._out(
-            lambda: spoken(means.model, request, granted.sentences, lang, speak=means.speak)
-        )
+        return granted
 
     async def _out(self, make: Callable[[], Iterator[Delta]]) -> None:
         """Take the deltas that the model's thread makes, as fast as they come."""

@@ -31,6 +31,10 @@ class Request(StrEnum):
     NO = "no"
 
 
+AT_ONCE = frozenset({Request.TODAY, Request.LAST})
+"""What is done as soon as it is understood, even where nobody waits for the answer any more."""
+
+
 def request_in(transcript: str) -> Request | None:
     """What an utterance asks for; None for anything else."""
     if len(transcript) > _LONGEST or _QUOTED.search(transcript):

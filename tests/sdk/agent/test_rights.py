@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from echat_memory import GuestMemory, SQLMemory
 from echat_sdk.agent import Agent
-from echat_sdk.agent.events import Failed, TurnFinished
+from echat_sdk.agent.events import Failed, TurnFinished, UserStopped
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.rights import YES_WITHIN, Manner
 from echat_sdk.agent.rights_lines import LINES, told
@@ -24,10 +25,11 @@ from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.protocols import Forgetting, Memory
-from echat_sdk.testing import FakeModel, Line, RAMMemory, live
+from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, live
 from echat_sdk.testing.audio import FakeAudio
 from echat_sdk.testing.live import Part, schedule
 from echat_sdk.turn import Known, SpeechDelta, TextDelta, Turn, TurnStatus
+from echat_sdk.turn_policy import TurnPolicy
 
 SOUND = np.full(16_000, 500, np.int16)
 SAD = Cues(emotion=Cue("sad", 0.9, {"sad": 0.9, "neutral": 0.1}))
@@ -283,7 +285,7 @@ def test_live_a_yes_to_are_you_still_there_erases_nothing() -> None:
     memory.remember("ada", Turn("kept"))
     model = FakeModel(Line("Forget everything about me."), Line("yes"), Line("ok"))
     parts: list[Part] = [("speech", 1), ("quiet", 60), ("speech", 1), ("quiet", 6)]
-    policy = live.TurnPolicy(reengage_after=20, reengagements=1)
+    policy = TurnPolicy(reengage_after=20, reengagements=1)
     run = live.converse(model, FakeAudio(schedule(*parts)), memory=memory, policy=policy)
     assert "kept" in [turn.transcript for turn in run.turns]
 
@@ -332,6 +334,38 @@ def test_live_typed_requests_work_as_spoken_ones_do() -> None:
     )
     assert run.turns == ()
     assert said("today") in "".join(delta.text for delta in run.of(TextDelta))
+
+
+class SlowEar(FakeModel):
+    """Takes a while of real time to know the words."""
+
+    def listen(self, **given: Any) -> FakeHearing:
+        hearing = super().listen(**given)
+        known = hearing.heard
+        hearing.heard = lambda: time.sleep(0.1) or known()  # type: ignore[method-assign,func-returns-value]
+        return hearing
+
+
+@pytest.mark.parametrize("words", ["Forget today.", "Forget everything about me."])
+async def test_live_what_was_asked_is_done_though_the_host_cuts_in_before_it_is_understood(
+    words: str,
+) -> None:
+    memory = RAMMemory()
+    memory.remember("ada", Turn("before"))
+    audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 2)))
+    policy = TurnPolicy(reengagements=0, speculations=0)
+    with live.opened(SlowEar(Line(words)), audio, memory=memory, policy=policy) as conversation:
+
+        async def host() -> None:
+            async for event in conversation.events():
+                if isinstance(event, UserStopped):
+                    conversation.interrupt()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(host(), name="host")
+            await conversation.run()
+    is_at_once = words == "Forget today."  # all is asked back, and nobody was asked
+    assert len(memory.recall("ada").turns) == (0 if is_at_once else 1)
 
 
 def test_live_a_store_that_fails_is_never_said_to_have_forgotten() -> None:
