@@ -240,6 +240,11 @@ def barred_in(deployment: Deployment, exemption: Exemption = "") -> frozenset[st
     return frozenset()
 
 
+def inferable(allowed: Collection[str]) -> frozenset[str]:
+    """The cues, by name, whose inference is allowed."""
+    return frozenset(name for name, need in _NEEDS.items() if need in allowed)
+
+
 def consented(cues: Cues, allowed: Collection[str], instead: Cue = NOT_CONSENTED) -> Cues:
     """The cues, with `instead` for those whose inference is not allowed.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -118,6 +118,19 @@ class Hearing(Protocol):
             `Heard`, `ThinkDelta`..., `Thought`, then `TextDelta` and (if `speak`) `SpeechDelta`,
             interleaved: speech of the first clause comes while the rest is being written.
             Where no speech was heard, `Heard` alone, with an empty transcript.
+        """
+        ...
+
+
+@runtime_checkable
+class DiscreetHearing(Protocol):
+    """A `Hearing` that can leave cues alone to which nobody agreed, instead of dropping them."""
+
+    def infer_only(self, cues: Collection[str]) -> None:
+        """Run no classifier of any other cue from now on. Called in the thread, before `heard`.
+
+        Args:
+            cues: Names of fields of `Cues`.
         """
         ...
 

@@ -16,7 +16,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from echat_sdk.agent.consenting import allowed_of, check_voice, read_again, without_refused
+from echat_sdk.agent.consenting import (
+    allowed_of,
+    check_voice,
+    heard_by,
+    read_again,
+    without_refused,
+)
 from echat_sdk.agent.events import Event, State
 from echat_sdk.agent.exchange import Answer, Exchange
 from echat_sdk.agent.live import Live
@@ -250,7 +256,7 @@ class Agent:
             check_voice(allowed)
         hearing = await self._mind.call(hear)
         exchange = Exchange(self._model, self._clock)
-        heard = await self._mind.call(hearing.heard)
+        heard = await self._mind.call(heard_by, hearing, allowed)
         if (kept := without_refused(heard, allowed)) != heard:
             hearing, heard = await self._mind.call(read_again, self._model, kept), kept
         exchange.take(heard)

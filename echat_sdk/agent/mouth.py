@@ -11,7 +11,7 @@ from echat_sdk.agent.events import Failed
 from echat_sdk.agent.lines import Line
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.own_voice import OwnVoice
-from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.agent.reply import Means, Reply, allowed_now
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
@@ -82,6 +82,10 @@ class Mouth:
     def is_dry(self) -> bool:
         """Whether all that was given to the speaker was said."""
         return self._means.player.is_dry
+
+    async def allowed(self) -> frozenset[str] | None:
+        """What the user may be used for now; None where the memory does not ask people."""
+        return await allowed_now(self._means, self._store)
 
     def greet(self, greeting: str) -> None:
         """Say the first words, then make the lines that must not need a model later."""

@@ -183,7 +183,10 @@ class Reply:
         What it asks to forget is forgotten, unless that has to be asked back.
         """
         try:
-            heard = await self.ear.heard()
+            allowed = await allowed_now(self._means, self._store)
+            if not self.ear.is_typed:
+                check_voice(allowed)
+            heard = without_refused(await self.ear.heard(allowed), allowed)
         except Exception as error:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
             self._means.emit(Failed(_translated(error)))
             return
@@ -226,14 +229,10 @@ class Reply:
     async def _make(self) -> None:
         means = self._means
         self._waits_since = means.clock()
-        try:
-            allowed = await self._store.call(means.keeper.allowed)
-        except StoreError as error:  # who cannot be asked is heard, and not judged
-            means.emit(Failed(error))
-            allowed = frozenset({Purpose.PROCESS_VOICE})
+        allowed = await allowed_now(means, self._store)
         if not self.ear.is_typed:
             check_voice(allowed)
-        whole = await self.ear.heard()
+        whole = await self.ear.heard(allowed)
         self.heard = heard = without_refused(whole, allowed)
         self._request = means.rights.asked(heard.transcript)
         self._told.set()
@@ -346,6 +345,18 @@ class Reply:
         else:
             means.rights.over(self._request, is_whole=status is TurnStatus.COMPLETE)
         means.emit(TurnFinished(answer))
+
+
+async def allowed_now(means: Means, store: Worker) -> frozenset[str] | None:
+    """What the user may be used for at this moment; None where the memory does not ask people.
+
+    Who cannot be asked, since the store fails, is heard and not judged.
+    """
+    try:
+        return await store.call(means.keeper.allowed)
+    except StoreError as error:
+        means.emit(Failed(error))
+        return frozenset({Purpose.PROCESS_VOICE})
 
 
 def _translated(error: BaseException) -> EChatError:

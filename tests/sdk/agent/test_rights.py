@@ -16,10 +16,8 @@ import pytest
 from echat_memory import GuestMemory, SQLMemory
 from echat_sdk.agent import Agent
 from echat_sdk.agent.events import Failed, TurnFinished, UserStopped
-from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.rights import YES_WITHIN, Manner
 from echat_sdk.agent.rights_lines import LINES, told
-from echat_sdk.bridge import Worker
 from echat_sdk.consent import REMEMBERED, RUN, ConsentState, Purpose
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import StoreError
@@ -404,23 +402,3 @@ def test_live_turns_that_wait_for_a_broken_store_are_forgotten_too() -> None:
     )
     assert [turn.transcript for turn in run.turns] == ["hello"]
     assert [event.answer.turn.reply for event in run.of(TurnFinished)][1] == said("last")
-
-
-async def test_a_keeper_forgets_what_waits_since_a_moment() -> None:
-    def fails() -> None:
-        raise StoreError("the disk is full")
-
-    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    store = Worker("store")
-    keeper = Keeper(RAMMemory(fails=fails), store, "ada", lambda: now)
-    agent = Agent(FakeModel(), RAMMemory(), user="ada")
-    for words in ("one", "two"):
-        keeper.keep(await agent.answer_text(words), lambda: "")
-        now += timedelta(hours=1)
-    held = [turn.transcript for turn in await store.call(keeper.held)]
-    assert held == ["one", "two"]
-    noon = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
-    assert await store.call(lambda: keeper.forget(since=noon)) == 1
-    assert [turn.transcript for turn in await store.call(keeper.held)] == ["one"]
-    await asyncio.to_thread(store.close)
-    agent.close()
