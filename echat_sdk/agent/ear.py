@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Ear:
         if len(self._batch) >= _BATCH:
             self._hand_over()
 
-    async def heard(self, allowed: Collection[str] | None = None) -> Heard:
+    async def heard(self, allowed: frozenset[str] | None = None) -> Heard:
         """The words and cues so far.
 
         Args:

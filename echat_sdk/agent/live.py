@@ -24,6 +24,7 @@ from echat_sdk.agent.listener import Listener
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.patience import Patience
+from echat_sdk.agent.reminding import Reminding
 from echat_sdk.agent.reply import Means, Reply
 from echat_sdk.agent.rights import Manner, Rights
 from echat_sdk.agent.tool_use import ToolUse
@@ -110,6 +111,9 @@ class Live:
             ),
             clock=clock,
             emit=self._outbox.emit,
+            reminding=Reminding(
+                manner, clock, lambda: self._mouth.allowed(), lambda text: self._mouth.remind(text)
+            ),
         )
         self._mouth = Mouth(
             means,

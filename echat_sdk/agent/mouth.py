@@ -102,6 +102,10 @@ class Mouth:
         self._means.rights.other()  # a yes to "Are you still there?" is a yes to that
         self._start(self.own.say_line(line, self.lang), "say")
 
+    async def remind(self, text: str) -> None:
+        """Say before an answer what has to be said, as a part of it."""
+        await self.own.say(text, ReplyEmotion.NEUTRAL, self.mind)
+
     def begin(self, ear: Ear) -> Reply:
         """Begin an answer, unheard until it is released."""
         self.reply = Reply(self._means, ear, self.mind, self._store, self.late)

@@ -17,6 +17,7 @@ from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
+from echat_sdk.agent.reminding import Reminding
 from echat_sdk.agent.requests import AT_ONCE, Request, lang_of
 from echat_sdk.agent.rights import Granted, Rights, failed, forget_conversation, spoken
 from echat_sdk.agent.tool_use import ToolUse
@@ -54,6 +55,7 @@ class Means:
         rights: Grants what people ask for by right.
         clock: Seconds, rising.
         emit: Takes events.
+        reminding: Tells a long conversation again what it is.
     """
 
     model: SpeechModel
@@ -68,6 +70,7 @@ class Means:
     rights: Rights
     clock: Callable[[], Seconds]
     emit: Callable[[Event], None]
+    reminding: Reminding
 
 
 class Reply:
@@ -83,7 +86,7 @@ class Reply:
     Attributes:
         heard: What was heard, once that is known.
         error: Why it failed.
-        is_heard: Whether any of it was given to the speaker.
+        is_heard: Whether any of it, or of what is said before it, was given to the speaker.
         goes_on: Set before a cancel: the turn is not over after all, and is kept with the next.
     """
 
@@ -110,6 +113,7 @@ class Reply:
         self._is_begun = False  # whether there are words to keep
         self._request: Request | None = None  # what is asked for by right; such a turn is not kept
         self._is_granted = False  # whether that is being done
+        self._is_aloud = False  # whether any of the answer was given to the speaker
         self._told = asyncio.Event()  # what was heard is known, or never will be
         self._said: str | None = None  # the words that were heard of it, once it was cut
         self.heard: Heard | None = None
@@ -152,7 +156,7 @@ class Reply:
     def cut(self) -> None:
         """It will be cancelled: what was heard of it is known now, and not once another speaks."""
         if self._said is None and self.is_released:
-            self._said = self._means.player.heard if self.is_heard else ""
+            self._said = self._means.player.heard if self._is_aloud else ""
 
     async def run(self) -> None:
         """Make the answer and give it out; to drop or interrupt it is to cancel this.
@@ -304,15 +308,24 @@ class Reply:
                     means.rights.passed()
                     await self._keep_words()
                 self._is_begun = True
+                await self._remind(delta.lang)
             elif isinstance(delta, SpeechDelta):
-                if not self.is_heard:
+                if not self._is_aloud:
                     await means.player.spoken()  # a line of the agent's own is said to its end
                     means.player.begin()
-                self.is_heard = True
+                self.is_heard = self._is_aloud = True
                 await means.player.say(delta)
-        if self.is_heard:
+        if self._is_aloud:
             means.player.finish()
             await means.player.spoken()
+
+    async def _remind(self, lang: Lang) -> None:
+        """Say what is due before the answer; who speaks over it, speaks over the agent."""
+        if text := await self._means.reminding.due(lang):
+            await self._means.player.spoken()
+            self.is_heard = True
+            await self._means.reminding.say(text)
+            self.is_heard = False
 
     async def _keep_words(self) -> None:
         """What the user said is durable before a word of the answer is heard, if it can be."""

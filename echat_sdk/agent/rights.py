@@ -19,6 +19,7 @@ from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.consent import Purpose
 from echat_sdk.cues import ReplyEmotion
+from echat_sdk.disclosure import EVERY
 from echat_sdk.errors import EChatError
 from echat_sdk.protocols import ConversationKeeper, Forgetting, Memory, SpeechModel
 from echat_sdk.turn import Delta, Lang, TextDelta, Thought
@@ -31,18 +32,28 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _nothing(lang: Lang, allowed: Collection[str]) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a host has rights granted.
+    """How a host grants what people have a right to.
 
     Attributes:
         zone: Where the user's day begins at midnight; None for the machine's own zone.
         shown: How a user sees all that is kept of them, as it is said to them: a command, a page.
+        disclosure: What a live conversation tells again before the next answer once it has lasted
+            so long, in a language, to somebody who is used for these purposes; empty for nothing.
+            The first time is the host's, as a greeting.
+        remind_every: How long.
         now: Gives the present moment, with its zone.
     """
 
     zone: tzinfo | None = None
     shown: str = ""
+    disclosure: Callable[[Lang, Collection[str]], str] = _nothing
+    remind_every: Seconds = EVERY
     now: Callable[[], datetime] = _now
 
     def midnight(self) -> datetime:

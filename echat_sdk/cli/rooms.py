@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from echat_sdk.cli import account, agreeing
@@ -47,12 +48,17 @@ def turn_end(settings: Settings) -> TurnEnd | None:
 
 
 def manner(settings: Settings) -> Manner:
-    """How somebody is told what is kept of them, and where their day begins."""
+    """How somebody is told what is kept of them, where their day begins, what is told again."""
     from echat_sdk.agent.rights import Manner
     from echat_sdk.config import zone_of
+    from echat_sdk.disclosure import configured
 
     shown = f"echat memory show {shlex.quote(settings.user)}"
-    return Manner(zone=zone_of(settings.zone), shown=shown)
+    return Manner(
+        zone=zone_of(settings.zone),
+        shown=shown,
+        disclosure=partial(configured, settings.disclosure, settings.deployment),
+    )
 
 
 def vad() -> VAD:

@@ -14,7 +14,7 @@ from echat_memory.schema import PauseRow, SessionRow, UserRow
 from echat_sdk.consent import REMEMBERED, RUN, ConsentState, Purpose
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.pause_profile import PauseProfile
-from echat_sdk.turn import Known, Turn
+from echat_sdk.turn import Known, Recollection, Turn
 
 SAD = Cues(emotion=Cue("sad", 0.9, {"sad": 0.9, "neutral": 0.1}), gender=Cue("female", 0.9))
 
@@ -108,6 +108,26 @@ def test_of_two_the_one_said_last_is_the_last_wherever_it_is(store: Path | str, 
     both = memory.remember("ada", Turn("with words in RAM", cues=SAD))
     assert memory.forget("ada", turn=both) == 1
     assert "with words in RAM" not in [t.transcript for t in memory.recall("ada").turns]
+    memory.close()
+
+
+def test_what_a_grant_allowed_that_has_ended_is_used_no_more_though_its_person_can_see_it(
+    store: Path | str, clock: Any
+) -> None:
+    memory = SQLMemory(store, unasked=RUN, clock=clock)
+    memory.consent("ada", REMEMBERED, expires_at=clock.now + timedelta(days=1))
+    for _ in range(3):
+        memory.remember("ada", Turn("My dog is called Rex.", cues=SAD))
+    clock.advance(days=2)
+    assert memory.recall("ada") == Recollection()
+    known = memory.known("ada")
+    assert (known.facts, known.mood) == ((), "")
+    assert memory.facts("ada") == ("their dog is called Rex",)
+    assert len(memory.show("ada")) == memory.mood("ada").n_turns == 3
+    assert memory.trace("ada").turn.transcript
+    memory.sweep()
+    assert memory.show("ada") == []
+    assert memory.known("ada") == Known()
     memory.close()
 
 
