@@ -113,7 +113,7 @@ _EN_TODAY = (
 _EN_LATEST = (
     r"(?:about )?(?:(?:what|everything|all|that|the thing|anything|whatever)(?: that)? "
     r"i(?:'ve| have)? just (?:now )?(?:said|told you|shared|mentioned)(?: to you)?(?: now)?"
-    r"|that i(?:'ve| have)? just (?:said|told you) (?:that|this|it|so)"
+    r"|what i said|that i(?:'ve| have)?(?: just)? (?:said|told you) (?:that|this|it|so)"
     r"|what i(?:'ve| have)? (?:said|told you) (?:just now|a moment ago|a second ago|a minute ago)"
     r"|the last thing (?:that )?i(?:'ve| have)? (?:just )?(?:said|told you)(?: to you)?"
     r"|my last (?:sentence|message|words|remark|turn|line))"
@@ -142,16 +142,14 @@ _EN_KNOWN = (
     rf"|do you {_OFTEN}{_KEEP} (?:anything|something|much|a lot) {_ABOUT_ME}"
     rf"|have you {_OFTEN}{_LEARNT} (?:anything|something) {_ABOUT_ME}"
     rf"|how much do you {_OFTEN}{_KEEP} {_ABOUT_ME}"
-    rf"|(?:tell|show) me (?:what|everything|all|all the things)(?: that)? you {_OFTEN}"
-    rf"(?:'ve |have )?(?:{_KEEP}|{_LEARNT})(?: {_LEARNT})? {_ABOUT_ME}){_SO_FAR}"
+    rf"|(?:tell|show) me (?:what|everything|all|all the things)(?: that)? you"
+    rf"(?:'ve| have)? {_OFTEN}(?:{_KEEP}|{_LEARNT})(?: {_LEARNT})? {_ABOUT_ME}){_SO_FAR}"
 )
 _EN_ASK = r"(?P<polite>(?:can|could|would|will) you (?:please )?|please )?"
 
 # --- Chinese ---------------------------------------------------------------------------------
 
-_ZH_FIRST = (
-    r"(?:好的|好|嗯|那么|那|请|麻烦你|麻烦|喂|嘿|你好|不|等等|算了|对了|哎|啊|呃|拜托|谢谢)*"
-)
+_ZH_FIRST = r"(?:好的|好|嗯|那么|那|请|麻烦你|麻烦|喂|嘿|你好|等等|算了|对了|哎|啊|呃|拜托|谢谢)*"
 _ZH_LAST = r"(?:吧|好吗|好不好|行吗|行不行|可以吗|谢谢你|谢谢|啊|呀|拜托|呗|吗|一下)*"
 _ZH_POLITE = (
     r"(?P<polite>(?:你)?(?:能不能|可不可以|可以|能)(?:请你|请)?)?"
@@ -182,7 +180,7 @@ _ZH_MY = r"(?:关于|有关)?我的?(?:事情|事)?"
 _ZH_KNOWN = (
     rf"(?:你{_ZH_ALSO}{_ZH_KNOW}{_ZH_MY}{_ZH_WHAT}|你{_ZH_ALSO}{_ZH_KNOW}{_ZH_WHAT}(?:关于|有关)我的?"
     rf"(?:东西|事情|事|信息)?|(?:关于|有关)我的?(?:事情|事)?你{_ZH_ALSO}{_ZH_KNOW}{_ZH_WHAT}"
-    rf"|你对我{_ZH_ALSO}{_ZH_KNOW}{_ZH_WHAT}|(?:告诉|跟)我(?:说说|讲讲|说)?你{_ZH_ALSO}{_ZH_KNOW}{_ZH_MY}"
+    rf"|你{_ZH_ALSO}有(?:关于)?我的?{_ZH_WHAT}|你对我{_ZH_ALSO}{_ZH_KNOW}{_ZH_WHAT}|(?:告诉我|(?:跟我)?(?:说说|讲讲|说一下))你{_ZH_ALSO}{_ZH_KNOW}{_ZH_MY}"
     rf"(?:{_ZH_WHAT}|一切|所有(?:事情|信息)?)|你{_ZH_ALSO}{_ZH_KNOW}(?:关于)?我的?{_ZH_WHAT})"
     r"(?:呢|呀|啊|吗|来着)*"
 )
@@ -209,9 +207,10 @@ def _forgetting(english: str, chinese: str) -> tuple[re.Pattern[str], re.Pattern
     # "你把今天忘了" tells what somebody did, unless it ends as an order does.
     taken = rf"把{chinese}{_ZH_EACH}{_ZH_VERB}"
     ordered = rf"{_ZH_POLITE}(?:{taken}|{_ZH_VERB}{chinese}){_ZH_LAST}|你{taken}吧"
+    first = rf"{chinese}{_ZH_EACH}(?:请{_ZH_EACH}{_ZH_VERB}{_ZH_LAST}|{_ZH_VERB}吧)"
     return (
         re.compile(_EN_FIRST + _EN_POLITE + _EN_VERB + english + _EN_LAST),
-        re.compile(f"{_ZH_FIRST}(?:{ordered})"),
+        re.compile(f"{_ZH_FIRST}(?:{ordered}|{first})"),
     )
 
 

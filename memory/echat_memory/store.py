@@ -59,6 +59,8 @@ class SQLMemory(OpenStore):
 
     Of each user it keeps what they agreed to, and no more; see `consent`. What they did not agree
     to have kept is held in RAM as long as their session lasts, so that one can talk to a guest.
+    `show`, `facts`, `mood` and `trace` are a person's own view of all that is there and ask no
+    consent; who acts for others uses `recall` and `known`.
 
     Args:
         url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
