@@ -12,8 +12,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from echat_sdk.errors import ConfigError
 from echat_sdk.retention import Retention
@@ -72,6 +73,9 @@ class Settings(BaseModel):
     )
     user: str = Field("me", min_length=1, max_length=200, description="Whose memory is used.")
     lang: Literal["auto", "en", "zh"] = Field("auto", description="Language that is spoken.")
+    zone: str = Field(
+        "", description="Where a user's day begins, as Europe/Berlin; empty: the machine's zone."
+    )
     think: Literal["tag", "language", "off"] = Field("tag", description="Form of the thought.")
     voice: str = Field("", description="Voice of the answer; empty: the language's default.")
     threads: int = Field(2, ge=1, le=64, description="Processor threads for the model.")
@@ -103,6 +107,24 @@ class Settings(BaseModel):
     vllm_allow_plain: bool = Field(
         False, description="Whether speech may travel to another machine over plain http."
     )
+
+    @field_validator("zone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        zone_of(name)
+        return name
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """A time zone by its name; None, the machine's own, for an empty one.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("no time zone of that name; expected one such as Europe/Berlin") from error
 
 
 class Loaded(BaseModel):

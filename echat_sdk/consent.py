@@ -240,6 +240,11 @@ def barred_in(deployment: Deployment, exemption: Exemption = "") -> frozenset[st
     return frozenset()
 
 
+def inferable(allowed: Collection[str]) -> frozenset[str]:
+    """The cues, by name, whose inference is allowed."""
+    return frozenset(name for name, need in _NEEDS.items() if need in allowed)
+
+
 def consented(cues: Cues, allowed: Collection[str], instead: Cue = NOT_CONSENTED) -> Cues:
     """The cues, with `instead` for those whose inference is not allowed.
 
@@ -260,7 +265,8 @@ def permitted(turn: Turn, allowed: Collection[str]) -> Turn | None:
 
     Words and thought need `STORE_TRANSCRIPT`; each cue needs its inference and `STORE_EMOTION`; a
     thought needs both, for it tells of both, and so does the move that was chosen. The emotion of
-    an answer follows the emotion that was heard, and needs what that needs.
+    an answer follows the emotion that was heard, and needs what that needs. A safety event tells
+    what words told and needs what they need: nobody is registered whose words are not kept.
 
     Returns:
         What may be kept; None where that is nothing, so that the turn lives in RAM alone.
@@ -285,6 +291,7 @@ def permitted(turn: Turn, allowed: Collection[str]) -> Turn | None:
         cues=consented(turn.cues, allowed, instead=Cue()) if sound else Cues(),
         think=turn.think if thinks else "",
         strategy=turn.strategy if words and feels else "",
+        safety=turn.safety if words else None,
         reply_emotion=turn.reply_emotion if feels else ReplyEmotion.NEUTRAL,
     )
 

@@ -120,11 +120,15 @@ class Reminder:
 
     def __init__(self, *, every: Seconds = EVERY, since: Seconds = 0.0) -> None:
         self._every = every
-        self._told = since
+        self._told = self._before = since
 
     def is_due(self, now: Seconds) -> bool:
         """Whether to tell it now; whoever is told yes tells it."""
         if now - self._told < self._every:
             return False
-        self._told = now
+        self._before, self._told = self._told, now
         return True
+
+    def untold(self) -> None:
+        """It was cut off: it is due again."""
+        self._told = self._before

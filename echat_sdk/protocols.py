@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
     from echat_sdk.cues import Cues, ReplyEmotion
     from echat_sdk.pause_profile import PauseProfile
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from echat_sdk.turn import (
         Delta,
         Heard,
+        Known,
         Lang,
         LangChoice,
         Recollection,
@@ -115,6 +118,19 @@ class Hearing(Protocol):
             `Heard`, `ThinkDelta`..., `Thought`, then `TextDelta` and (if `speak`) `SpeechDelta`,
             interleaved: speech of the first clause comes while the rest is being written.
             Where no speech was heard, `Heard` alone, with an empty transcript.
+        """
+        ...
+
+
+@runtime_checkable
+class DiscreetHearing(Protocol):
+    """A `Hearing` that can leave cues alone to which nobody agreed, instead of dropping them."""
+
+    def infer_only(self, cues: Collection[str]) -> None:
+        """Run no classifier of any other cue from now on. Called in the thread, before `heard`.
+
+        Args:
+            cues: Names of fields of `Cues`.
         """
         ...
 
@@ -287,5 +303,68 @@ class Consenting(Protocol):
 
         Raises:
             StoreError: the store cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """A `Memory` that people can ask what it knows of them, and to forget it.
+
+    What is forgotten is gone from the store and from RAM, with all that was derived from it.
+    """
+
+    def known(self, user: str, *, lang: Lang = "en") -> Known:
+        """What is kept of a user, as far as their consents allow to tell it.
+
+        Args:
+            user: The host's own id of the user.
+            lang: Language of its lines.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def last_turn(self, user: str) -> str | None:
+        """The id of what a user said last in this sitting; None where they said nothing in it.
+
+        Args:
+            user: The host's own id of the user.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def forget(self, user: str, *, turn: str | None = None, since: datetime | None = None) -> int:
+        """Forget one turn, or all since a moment; with neither, all that is known of a user.
+
+        May be repeated: of what is not there nothing is forgotten.
+
+        Args:
+            user: The host's own id of the user.
+            turn: What `remember` returned.
+            since: With its zone.
+
+        Returns:
+            How many turns were forgotten.
+
+        Raises:
+            StoreError: nothing was forgotten, or it was, but something keeps what it leaves behind
+                from being removed; says which.
+        """
+        ...
+
+
+@runtime_checkable
+class ConversationKeeper(Protocol):
+    """A `SpeechModel` that keeps what it has read of a conversation, under `Recollection.key`."""
+
+    def forget(self, key: str) -> None:
+        """Drop what is kept of a conversation. Called in the model's thread.
+
+        Args:
+            key: Of the conversation; nothing happens where nothing is kept under it.
         """
         ...

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from echat_sdk.cues import Cues, ReplyEmotion
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from echat_sdk.audio import Hertz, Seconds, Waveform
 
 Lang = Literal["en", "zh"]
@@ -54,6 +56,23 @@ class ThinkDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class SafetyEvent:
+    """That the words of a turn told of a danger, and what was done about it. It holds no words.
+
+    Attributes:
+        category: What seems to be at stake, as the detector calls it.
+        severity: `concern`, `risk` or `imminent`, as far as the category tells it.
+        detector: What decided, with its version.
+        action: What was done.
+    """
+
+    category: str
+    severity: str
+    detector: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
     """The end of thinking; comes once, before the text.
 
@@ -61,10 +80,12 @@ class Thought:
         reply_emotion: The emotion that the answer will carry.
         strategy: The move that was chosen, in a model's own words (`loss`, `fact`, `tool`); may be
             empty.
+        safety: The danger that the words tell of; None for none.
     """
 
     reply_emotion: ReplyEmotion
     strategy: str = ""
+    safety: SafetyEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,7 @@ class Turn:
     timings: Timings = field(default_factory=Timings)
     seconds: Seconds = 0.0
     model: str = ""
+    safety: SafetyEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +200,22 @@ class Recollection:
     helped: str = ""
     key: str = ""
     finding: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a memory has of somebody, as far as they may be told of it.
+
+    Attributes:
+        turns: How many turns it keeps.
+        held: How many it holds in RAM alone, until the conversation is over.
+        since: When the oldest of what it keeps was told; None where nothing is kept.
+        facts: What they told of their life, as in `Recollection`.
+        mood: How they sounded lately, as in `Recollection`.
+    """
+
+    turns: int = 0
+    held: int = 0
+    since: datetime | None = None
+    facts: tuple[str, ...] = ()
+    mood: str = ""

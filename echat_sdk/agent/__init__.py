@@ -2,5 +2,6 @@
 
 from echat_sdk.agent.agent import Agent
 from echat_sdk.agent.exchange import Answer
+from echat_sdk.agent.rights import Manner
 
-__all__ = ["Agent", "Answer"]
+__all__ = ["Agent", "Answer", "Manner"]

@@ -16,10 +16,18 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from echat_sdk.agent.consenting import allowed_of, check_voice, read_again, without_refused
+from echat_sdk.agent.consenting import (
+    allowed_of,
+    check_voice,
+    heard_by,
+    read_again,
+    without_refused,
+)
 from echat_sdk.agent.events import Event, State
 from echat_sdk.agent.exchange import Answer, Exchange
 from echat_sdk.agent.live import Live
+from echat_sdk.agent.requests import Request, lang_of
+from echat_sdk.agent.rights import Manner, Rights, forget_conversation, spoken
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds, Waveform, frames
 from echat_sdk.bridge import Worker
@@ -69,6 +77,7 @@ class Agent:
         policy: How patient a live agent is.
         greeting: What it says first.
         plugins: What extends it; here, the tools that it may use.
+        manner: How it grants what people ask for by right: to be told what is kept, to forget it.
         clock: Seconds, rising; timings are read from it.
     """
 
@@ -87,6 +96,7 @@ class Agent:
         policy: TurnPolicy | None = None,
         greeting: str = "",
         plugins: Sequence[Plugin] = (),
+        manner: Manner | None = None,
         clock: Callable[[], Seconds] = time.perf_counter,
     ) -> None:
         self._model = model
@@ -105,6 +115,8 @@ class Agent:
         self._policy = policy or TurnPolicy()
         self._greeting = greeting
         self._tools = ToolUse.of(plugins, model)
+        self._manner = manner or Manner()
+        self._rights = Rights(memory, self._store, user, clock, self._manner)
         self._live: Live | None = None
         self._group = asyncio.TaskGroup()
         if audio is not None and vad is None:
@@ -126,6 +138,7 @@ class Agent:
                 lang=self._lang,
                 store=self._store,
                 tools=self._tools,
+                manner=self._manner,
             )
             self._group.create_task(self._live.run(self._greeting), name="echat-live")
             await self._live.begun()
@@ -191,6 +204,11 @@ class Agent:
             raise ConfigError("this agent has no audio, or was not entered with `async with`")
         return self._live
 
+    @property
+    def awaits_yes(self) -> bool:
+        """Whether it asked if it shall forget everything, so that a yes now does it."""
+        return self._rights.awaits_yes
+
     # --- one utterance at a time ------------------------------------------------------------------
 
     def close(self) -> None:
@@ -238,7 +256,7 @@ class Agent:
             check_voice(allowed)
         hearing = await self._mind.call(hear)
         exchange = Exchange(self._model, self._clock)
-        heard = await self._mind.call(hearing.heard)
+        heard = await self._mind.call(heard_by, hearing, allowed)
         if (kept := without_refused(heard, allowed)) != heard:
             hearing, heard = await self._mind.call(read_again, self._model, kept), kept
         exchange.take(heard)
@@ -246,6 +264,12 @@ class Agent:
             yield heard
             yield exchange.answer(TurnStatus.COMPLETE)
             return
+        if (request := self._rights.asked(heard.transcript)) is not None:
+            async with aclosing(self._grant(request, heard, allowed, exchange)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        self._rights.passed()
         recollection = await self._store.call(
             lambda: self._memory.recall(self._user, query=heard.transcript)
         )
@@ -276,6 +300,29 @@ class Agent:
                 self._store.submit(self._keep, answer)
         await self._store.call(self._keep, answer)
         yield answer
+
+    async def _grant(
+        self,
+        request: Request,
+        heard: Heard,
+        allowed: frozenset[str] | None,
+        exchange: Exchange,
+    ) -> AsyncGenerator[Delta | Answer]:
+        """Do what is asked for by right, and say so; nothing of it is kept."""
+        yield heard
+        lang = lang_of(heard.transcript)
+        granted = await self._rights.grant(request, lang, allowed)
+        if granted.is_forgotten:
+            await self._mind.call(forget_conversation, self._model, self._key)
+        deltas = self._mind.iterate(
+            lambda: spoken(self._model, request, granted.sentences, lang, speak=self._speak)
+        )
+        async with aclosing(deltas):
+            async for delta in deltas:
+                exchange.take(delta)
+                yield delta
+        self._rights.over(request, is_whole=True)
+        yield exchange.answer(TurnStatus.COMPLETE)
 
     def _keep(self, answer: Answer) -> None:
         self._memory.remember(self._user, answer.turn, turn_id=answer.turn_id)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from echat_sdk.consent import Purpose, consented
+from echat_sdk.consent import Purpose, consented, inferable
 from echat_sdk.errors import ConsentError
-from echat_sdk.protocols import Consenting, Hearing, Memory, SpeechModel
+from echat_sdk.protocols import Consenting, DiscreetHearing, Hearing, Memory, SpeechModel
 from echat_sdk.turn import Heard
 
 
@@ -25,6 +25,16 @@ def check_voice(allowed: frozenset[str] | None) -> None:
         raise ConsentError(
             "nobody is listened to without consent; ask, then memory.consent(user, PROCESS_VOICE)"
         )
+
+
+def heard_by(hearing: Hearing, allowed: frozenset[str] | None) -> Heard:
+    """What a model has heard; one that can leave refused cues alone does not look for them.
+
+    Called in the model's thread. What it infers all the same, `without_refused` takes away.
+    """
+    if allowed is not None and isinstance(hearing, DiscreetHearing):
+        hearing.infer_only(inferable(allowed))
+    return hearing.heard()
 
 
 def without_refused(heard: Heard, allowed: frozenset[str] | None) -> Heard:

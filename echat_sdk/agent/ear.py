@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from echat_sdk.agent.consenting import heard_by
 from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.protocols import Hearing
@@ -62,10 +63,16 @@ class Ear:
         if len(self._batch) >= _BATCH:
             self._hand_over()
 
-    async def heard(self) -> Heard:
-        """The words and cues so far."""
+    async def heard(self, allowed: frozenset[str] | None = None) -> Heard:
+        """The words and cues so far.
+
+        Args:
+            allowed: The purposes that the speaker may be used for; None for all. A model that can
+                leave other cues alone is told to; what it infers all the same is for the caller
+                to take away.
+        """
         self._hand_over()
-        return await self._mind.call(lambda: self._open().heard())
+        return await self._mind.call(lambda: heard_by(self._open(), allowed))
 
     def reply(
         self, recollection: Recollection, *, think: ThinkStyle, speak: bool

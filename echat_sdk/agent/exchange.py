@@ -87,7 +87,12 @@ class Exchange:
                 turn = replace(turn, think=turn.think + delta.text)
             case Thought():
                 self._at["think"] = now
-                turn = replace(turn, reply_emotion=delta.reply_emotion, strategy=delta.strategy)
+                turn = replace(
+                    turn,
+                    reply_emotion=delta.reply_emotion,
+                    strategy=delta.strategy,
+                    safety=delta.safety,
+                )
             case TextDelta():
                 self._at.setdefault("first_text", now)
                 turn = replace(turn, reply=turn.reply + delta.text)

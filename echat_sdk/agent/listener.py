@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from echat_sdk.agent.consenting import without_refused
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Failed, State, UserStarted, UserStopped
 from echat_sdk.agent.mouth import Mouth, Spawn
@@ -14,6 +15,7 @@ from echat_sdk.agent.patience import Patience
 from echat_sdk.agent.reply import Reply
 from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
+from echat_sdk.consent import Purpose
 from echat_sdk.cues import Cues
 from echat_sdk.errors import EChatError
 from echat_sdk.hesitation import ends_sentences, hangs
@@ -247,7 +249,10 @@ class Listener:
             self._player.resume()
 
     async def _kind(self, ear: Ear) -> Kind:
-        heard = await ear.heard()
+        allowed = await self._mouth.allowed()
+        if allowed is not None and Purpose.PROCESS_VOICE not in allowed:
+            return Kind.NOISE  # nobody is listened to without consent
+        heard = without_refused(await ear.heard(allowed), allowed)
         spoken = ear.frames * FRAME_SECONDS - self._policy.pre_roll
         return kind_of(
             heard.transcript, spoken, own=self._player.words, event=heard.cues.events.label

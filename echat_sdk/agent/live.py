@@ -24,7 +24,9 @@ from echat_sdk.agent.listener import Listener
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.patience import Patience
+from echat_sdk.agent.reminding import Reminding
 from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.agent.rights import Manner, Rights
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.agent.watch import Watch
 from echat_sdk.audio import Seconds
@@ -57,6 +59,7 @@ class Live:
         lang: Language that is spoken, or `auto`.
         store: The memory's thread.
         tools: What plugins offer; None for nothing.
+        manner: How rights are granted.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Live:
         lang: LangChoice,
         store: Worker,
         tools: ToolUse | None = None,
+        manner: Manner | None = None,
     ) -> None:
         self._model = model
         self._memory = memory
@@ -90,7 +94,8 @@ class Live:
         clock = asyncio.get_running_loop().time
         detector = TurnDetector(policy)
         self._patience = Patience(memory, store, user, detector, self._outbox.emit)
-        self._keeper = Keeper(memory, store, user)
+        manner = manner or Manner()
+        self._keeper = Keeper(memory, store, user, manner.now)
         means = Means(
             model=model,
             memory=memory,
@@ -101,8 +106,14 @@ class Live:
             speak=True,
             tools=tools or ToolUse(),
             keeper=self._keeper,
+            rights=Rights(
+                memory, store, user, clock, manner, self._keeper, on_all=self._patience.forget
+            ),
             clock=clock,
             emit=self._outbox.emit,
+            reminding=Reminding(
+                manner, clock, lambda: self._mouth.allowed(), lambda text: self._mouth.remind(text)
+            ),
         )
         self._mouth = Mouth(
             means,

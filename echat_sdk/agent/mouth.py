@@ -11,7 +11,7 @@ from echat_sdk.agent.events import Failed
 from echat_sdk.agent.lines import Line
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.own_voice import OwnVoice
-from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.agent.reply import Means, Reply, allowed_now
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
@@ -83,22 +83,32 @@ class Mouth:
         """Whether all that was given to the speaker was said."""
         return self._means.player.is_dry
 
+    async def allowed(self) -> frozenset[str] | None:
+        """What the user may be used for now; None where the memory does not ask people."""
+        return await allowed_now(self._means, self._store)
+
     def greet(self, greeting: str) -> None:
         """Say the first words, then make the lines that must not need a model later."""
         self._start(self._greet(greeting), "say")
 
     def say(self, text: str, emotion: ReplyEmotion) -> None:
         """Say a text of the host's, in the place of what is being said."""
+        self._means.rights.other()
         self.stop()
         self._start(self.own.say(text, emotion, self.mind), "say")
 
     def say_line(self, line: Line) -> None:
         """Say a line of the agent's own."""
+        self._means.rights.other()  # a yes to "Are you still there?" is a yes to that
         self._start(self.own.say_line(line, self.lang), "say")
+
+    async def remind(self, text: str) -> None:
+        """Say before an answer what has to be said, as a part of it."""
+        await self.own.say(text, ReplyEmotion.NEUTRAL, self.mind)
 
     def begin(self, ear: Ear) -> Reply:
         """Begin an answer, unheard until it is released."""
-        self.reply = Reply(self._means, ear, self.mind, self._store)
+        self.reply = Reply(self._means, ear, self.mind, self._store, self.late)
         self._start(self._reply_to_the_end(self.reply), "reply")
         return self.reply
 

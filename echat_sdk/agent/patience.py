@@ -100,6 +100,14 @@ class Patience:
         self._learn()
         self._wait(patience_for(cues))
 
+    def forget(self) -> None:
+        """Forget how this user pauses, here; the memory has been told already."""
+        self._profile = PauseProfile()
+        self._ear = None
+        self._fresh.clear()
+        self._store.submit(self._unkept.clear)
+        self._wait(self._detector.patience)
+
     def close(self) -> None:
         """The conversation has ended; what could not be kept is tried once more."""
         self.begin(None)

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from echat_sdk.agent.consenting import allowed_of, check_voice, read_again, without_refused
+from echat_sdk.agent.consenting import check_voice, read_again, without_refused
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
+from echat_sdk.agent.reminding import Reminding
+from echat_sdk.agent.requests import AT_ONCE, Request, lang_of
+from echat_sdk.agent.rights import Granted, Rights, failed, forget_conversation, spoken
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
@@ -24,7 +27,7 @@ from echat_sdk.consent import Purpose
 from echat_sdk.errors import EChatError, GenerationError, StoreError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import Memory, SpeechModel
-from echat_sdk.turn import Delta, Heard, Recollection, SpeechDelta, ThinkStyle, TurnStatus
+from echat_sdk.turn import Delta, Heard, Lang, Recollection, SpeechDelta, ThinkStyle, TurnStatus
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +52,10 @@ class Means:
         speak: Whether answers are spoken.
         tools: What plugins offer.
         keeper: Completes turns in the memory.
+        rights: Grants what people ask for by right.
         clock: Seconds, rising.
         emit: Takes events.
+        reminding: Tells a long conversation again what it is.
     """
 
     model: SpeechModel
@@ -62,8 +67,10 @@ class Means:
     speak: bool
     tools: ToolUse
     keeper: Keeper
+    rights: Rights
     clock: Callable[[], Seconds]
     emit: Callable[[Event], None]
+    reminding: Reminding
 
 
 class Reply:
@@ -74,19 +81,28 @@ class Reply:
         ear: What is answered.
         mind: The model's thread.
         store: The memory's thread.
+        late: Tasks that still keep what was said before.
 
     Attributes:
         heard: What was heard, once that is known.
         error: Why it failed.
-        is_heard: Whether any of it was given to the speaker.
+        is_heard: Whether any of it, or of what is said before it, was given to the speaker.
         goes_on: Set before a cancel: the turn is not over after all, and is kept with the next.
     """
 
-    def __init__(self, means: Means, ear: Ear, mind: Worker, store: Worker) -> None:
+    def __init__(
+        self,
+        means: Means,
+        ear: Ear,
+        mind: Worker,
+        store: Worker,
+        late: Collection[asyncio.Task[None]] = (),
+    ) -> None:
         self._means = means
         self.ear = ear
         self._mind = mind
         self._store = store
+        self._late = late
         self._released = asyncio.Event()
         self._exchange = Exchange(means.model, means.clock)
         self._exchange.turn_id = ear.turn_id
@@ -95,6 +111,9 @@ class Reply:
         self._keeps_since: Seconds | None = None
         self._uses_since: Seconds | None = None
         self._is_begun = False  # whether there are words to keep
+        self._request: Request | None = None  # what is asked for by right; such a turn is not kept
+        self._is_granted = False  # whether that is being done
+        self._is_aloud = False  # whether any of the answer was given to the speaker
         self._told = asyncio.Event()  # what was heard is known, or never will be
         self._said: str | None = None  # the words that were heard of it, once it was cut
         self.heard: Heard | None = None
@@ -137,7 +156,7 @@ class Reply:
     def cut(self) -> None:
         """It will be cancelled: what was heard of it is known now, and not once another speaks."""
         if self._said is None and self.is_released:
-            self._said = self._means.player.heard if self.is_heard else ""
+            self._said = self._means.player.heard if self._is_aloud else ""
 
     async def run(self) -> None:
         """Make the answer and give it out; to drop or interrupt it is to cancel this.
@@ -158,21 +177,34 @@ class Reply:
 
     @property
     def is_unkept(self) -> bool:
-        """Whether its turn has ended, and nothing of what was said in it is kept yet."""
-        return self.is_released and not self._is_begun and not self.goes_on
+        """Whether its turn has ended, and nothing of what was said in it is kept, or done, yet."""
+        is_done = self._is_begun if self._request is None else self._is_granted
+        return self.is_released and not is_done and not self.goes_on
 
     async def keep_late(self) -> None:
-        """Keep what was said in a turn whose answer was dropped before the words were known."""
+        """Keep what was said in a turn whose answer was dropped before the words were known.
+
+        What it asks to forget is forgotten, unless that has to be asked back.
+        """
         try:
-            heard = await self.ear.heard()
+            allowed = await allowed_now(self._means, self._store)
+            if not self.ear.is_typed:
+                check_voice(allowed)
+            heard = without_refused(await self.ear.heard(allowed), allowed)
         except Exception as error:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
             self._means.emit(Failed(_translated(error)))
             return
-        if heard.transcript:
+        if not heard.transcript:
+            return
+        request = self._means.rights.asked(heard.transcript)
+        if request is None:
             self._exchange.take(heard)
             self._means.emit(heard)
             await self._keep_words()
             self._keep(TurnStatus.INTERRUPTED)
+        elif request in AT_ONCE:
+            self._means.emit(heard)
+            await self._forget(request, lang_of(heard.transcript), None)
 
     async def _recall(self, heard: Heard) -> None:
         means = self._means
@@ -201,34 +233,65 @@ class Reply:
     async def _make(self) -> None:
         means = self._means
         self._waits_since = means.clock()
-        try:
-            allowed = await self._store.call(allowed_of, means.memory, means.user)
-        except StoreError as error:  # who cannot be asked is heard, and not judged
-            means.emit(Failed(error))
-            allowed = frozenset({Purpose.PROCESS_VOICE})
+        allowed = await allowed_now(means, self._store)
         if not self.ear.is_typed:
             check_voice(allowed)
-        whole = await self.ear.heard()
+        whole = await self.ear.heard(allowed)
         self.heard = heard = without_refused(whole, allowed)
+        self._request = means.rights.asked(heard.transcript)
         self._told.set()
         await self._pieces.put((heard, means.clock()))
-        if heard.transcript:
+        if self._request is not None:
+            await self._grant(self._request, heard, allowed)
+        elif heard.transcript:
             await self._recall(heard)
             await self._use_tool(heard)
-            self._waits_since = means.clock()
-            deltas = self._mind.iterate(
+            await self._out(
                 lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
                     self._exchange.recollection, think=means.think, speak=means.speak
                 )
             )
-            async with aclosing(deltas):
-                async for delta in deltas:
-                    self._waits_since = None
-                    if not isinstance(delta, Heard):
-                        await self._pieces.put((delta, means.clock()))
-                    self._waits_since = means.clock()
         self._waits_since = None
         await self._pieces.put(None)
+
+    async def _grant(self, request: Request, heard: Heard, allowed: Collection[str] | None) -> None:
+        """Do what is asked for by right, and make the answer that says so."""
+        means, lang = self._means, lang_of(heard.transcript)
+        self._waits_since = None
+        await self._released.wait()  # who has not finished speaking may mean something else
+        self._keeps_since = means.clock()
+        if late := set(self._late):
+            await asyncio.wait(late)  # what was cut off just now is kept first, then forgotten
+        granted = await self._forget(request, lang, allowed)
+        self._keeps_since = None
+        await self._out(
+            lambda: spoken(means.model, request, granted.sentences, lang, speak=means.speak)
+        )
+
+    async def _forget(
+        self, request: Request, lang: Lang, allowed: Collection[str] | None
+    ) -> Granted:
+        """Do what is asked for, in the store and in what the model has read."""
+        means, self._is_granted = self._means, True
+        try:
+            granted = await means.rights.grant(request, lang, allowed, begun=self.ear.turn_id)
+        except StoreError as error:
+            means.emit(Failed(error))
+            return failed(lang)
+        self.ear.turn_id = self._exchange.turn_id = ""
+        if granted.is_forgotten:
+            await self._mind.call(forget_conversation, means.model, means.key)
+        return granted
+
+    async def _out(self, make: Callable[[], Iterator[Delta]]) -> None:
+        """Take the deltas that the model's thread makes, as fast as they come."""
+        self._waits_since = self._means.clock()
+        async with aclosing(self._mind.iterate(make)) as deltas:
+            async for delta in deltas:
+                self._waits_since = None
+                if not isinstance(delta, Heard):
+                    await self._pieces.put((delta, self._means.clock()))
+                self._waits_since = self._means.clock()
 
     async def _give(self) -> None:
         means, exchange = self._means, self._exchange
@@ -241,16 +304,28 @@ class Reply:
             exchange.take(delta, None if isinstance(delta, SpeechDelta) else at)
             means.emit(delta)
             if isinstance(delta, Heard) and delta.transcript:
-                await self._keep_words()
+                if self._request is None:
+                    means.rights.passed()
+                    await self._keep_words()
+                self._is_begun = True
+                await self._remind(delta.lang)
             elif isinstance(delta, SpeechDelta):
-                if not self.is_heard:
+                if not self._is_aloud:
                     await means.player.spoken()  # a line of the agent's own is said to its end
                     means.player.begin()
-                self.is_heard = True
+                self.is_heard = self._is_aloud = True
                 await means.player.say(delta)
-        if self.is_heard:
+        if self._is_aloud:
             means.player.finish()
             await means.player.spoken()
+
+    async def _remind(self, lang: Lang) -> None:
+        """Say what is due before the answer; who speaks over it, speaks over the agent."""
+        if text := await self._means.reminding.due(lang):
+            await self._means.player.spoken()
+            self.is_heard = True
+            await self._means.reminding.say(text)
+            self.is_heard = False
 
     async def _keep_words(self) -> None:
         """What the user said is durable before a word of the answer is heard, if it can be."""
@@ -278,8 +353,23 @@ class Reply:
             self.cut()
             exchange.said(self._said or "")
         answer = exchange.answer(status)
-        means.keeper.keep(answer, lambda: exchange.turn_id)
+        if self._request is None:
+            means.keeper.keep(answer, lambda: exchange.turn_id)
+        else:
+            means.rights.over(self._request, is_whole=status is TurnStatus.COMPLETE)
         means.emit(TurnFinished(answer))
+
+
+async def allowed_now(means: Means, store: Worker) -> frozenset[str] | None:
+    """What the user may be used for at this moment; None where the memory does not ask people.
+
+    Who cannot be asked, since the store fails, is heard and not judged.
+    """
+    try:
+        return await store.call(means.keeper.allowed)
+    except StoreError as error:
+        means.emit(Failed(error))
+        return frozenset({Purpose.PROCESS_VOICE})
 
 
 def _translated(error: BaseException) -> EChatError:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -19,11 +20,14 @@ from rich.text import Text
 from echat_sdk.cli import memory_keys
 from echat_sdk.consent import IN_WORDS, REMEMBERED, RUN, ConsentState, Purpose, barred_in
 from echat_sdk.disclosure import VERSION
-from echat_sdk.errors import ConsentError
+from echat_sdk.errors import ConfigError, ConsentError
 
 if TYPE_CHECKING:
     from echat_memory import GuestMemory, SQLMemory
     from echat_sdk.config import Deployment, Settings
+
+Recorded = Literal["flag", "asked"]
+"""How it was agreed that a conversation is recorded."""
 
 RememberOption = Annotated[
     bool | None,
@@ -72,6 +76,41 @@ def memory(
                 "USER process_voice grant, or with --remember"
             )
         yield opened
+
+
+def to_record(memory: SQLMemory | GuestMemory, user: str, *, flag: bool) -> Recorded:
+    """How it was agreed that both sides are kept; the answer is kept as the user's own, too.
+
+    Args:
+        memory: Knows what the user said before.
+        user: Who talks.
+        flag: Whether `--consent` says it for all who will be heard.
+
+    Raises:
+        ConfigError: nobody can be asked, or somebody does not agree.
+        ConsentError: the user said before that the sound of their voice shall not be kept.
+    """
+    consents = memory.consents(user)
+    state = consents.of(Purpose.STORE_AUDIO).at(datetime.now(UTC))
+    if state in (ConsentState.DENIED, ConsentState.WITHDRAWN):
+        raise ConsentError(
+            f"this user's answer to store_audio is {state}: leave --record away, or have them "
+            "change it with echat memory consent USER store_audio grant"
+        )
+    if not flag:
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "--record keeps what everybody says; add --consent if all who will be heard agree"
+            )
+        question = "Both sides will be kept. Do all who will be heard agree?"
+        if not typer.confirm(question, default=False, err=True):
+            raise ConfigError(
+                "nobody is recorded without consent; leave --record away to talk anyway"
+            )
+    if state is not ConsentState.GRANTED:
+        channel = "flag" if flag else "cli"
+        memory.consent(user, Purpose.STORE_AUDIO, version=VERSION, channel=channel)
+    return "flag" if flag else "asked"
 
 
 def unasked_in(deployment: Deployment) -> frozenset[str]:

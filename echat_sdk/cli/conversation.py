@@ -69,6 +69,7 @@ async def converse(
         turn_end=turn_end,
         policy=TurnPolicy.of(policy),
         greeting=greeting,
+        manner=rooms.manner(settings),
     ) as agent:
         with interrupts.taken_by(agent.end), _alone():
             async with asyncio.TaskGroup() as group:

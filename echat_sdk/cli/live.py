@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from echat_sdk import config
 from echat_sdk.cli import account, agreeing, keyboard
-from echat_sdk.cli.agreeing import RememberOption
+from echat_sdk.cli.agreeing import Recorded, RememberOption
 from echat_sdk.cli.conversation import converse, kept
 from echat_sdk.cli.event_json import event_as_json
 from echat_sdk.cli.live_view import LiveView
@@ -39,8 +38,6 @@ PolicyOption = Annotated[
 NoiseOption = Annotated[
     str, typer.Option("--noise", metavar="keep|suppress", help="Whether steady noise is taken out.")
 ]
-Consent = Literal["flag", "asked"]
-
 _TAIL = 6.0  # seconds after the end of a file, or of the last answer, until the conversation ends
 
 
@@ -73,7 +70,11 @@ def talk(
     ] = None,
     remember: RememberOption = None,
     consent: Annotated[
-        bool, typer.Option("--consent", help="All who will be heard agree to be recorded.")
+        bool,
+        typer.Option(
+            "--consent",
+            help="All who will be heard agree to be recorded; kept as the user's consent.",
+        ),
     ] = False,
     types: Annotated[
         bool,
@@ -108,11 +109,13 @@ def talk(
         out,
         (microphone, speaker),
         record,
-        None if record is None else _consent(is_given=consent),
+        None,
         types,
     )
     # Before the microphone is opened, and before anything else can be interrupted.
     with agreeing.memory(settings, remember, by_voice=True, may_ask=not as_json) as memory:
+        if record is not None:
+            plan = replace(plan, consent=agreeing.to_record(memory, settings.user, flag=consent))
         is_well = asyncio.run(_talk(plan, memory, as_json=as_json))
     if not is_well:
         raise typer.Exit(2)  # it was told among the events
@@ -131,7 +134,7 @@ class _Plan:
     out: Path | None
     devices: tuple[str | None, str | None]
     record: Path | None
-    consent: Consent | None
+    consent: Recorded | None
     types: bool
 
 
@@ -239,20 +242,6 @@ async def _recorded(
         )
     )
     return recorder, recorder.tell
-
-
-def _consent(*, is_given: bool) -> Consent:
-    """How consent to record was given; where it was not, nothing is recorded and nobody talks."""
-    if is_given:
-        return "flag"
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            "--record keeps what everybody says; add --consent if all who will be heard agree"
-        )
-    question = "Both sides will be kept. Do all who will be heard agree?"
-    if not typer.confirm(question, default=False, err=True):
-        raise ConfigError("nobody is recorded without consent; leave --record away to talk anyway")
-    return "asked"
 
 
 def _echo_kind(name: str) -> Echo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta, tzinfo
 from importlib.util import find_spec
 from pathlib import Path
@@ -250,5 +251,6 @@ def _as_json(stored: StoredTurn) -> dict[str, Any]:
         "reply": turn.reply,
         "reply_emotion": turn.reply_emotion.word,
         "model": turn.model,
+        "safety": None if turn.safety is None else asdict(turn.safety),
         "timings": {name: getattr(timings, name) for name in timings.__slots__},
     }

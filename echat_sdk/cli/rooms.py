@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from echat_sdk.cli import account, agreeing
 
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
+    from echat_sdk.agent.rights import Manner
     from echat_sdk.config import Settings
     from echat_sdk.protocols import VAD, SpeechModel, TurnEnd
 
@@ -42,6 +45,20 @@ def turn_end(settings: Settings) -> TurnEnd | None:
     from echat_sdk.model.turn_end import open_turn_end
 
     return open_turn_end(threads=1)
+
+
+def manner(settings: Settings) -> Manner:
+    """How somebody is told what is kept of them, where their day begins, what is told again."""
+    from echat_sdk.agent.rights import Manner
+    from echat_sdk.config import zone_of
+    from echat_sdk.disclosure import configured
+
+    shown = f"echat memory show {shlex.quote(settings.user)}"
+    return Manner(
+        zone=zone_of(settings.zone),
+        shown=shown,
+        disclosure=partial(configured, settings.disclosure, settings.deployment),
+    )
 
 
 def vad() -> VAD:
@@ -85,6 +102,7 @@ def agent(
             think=settings.think,
             lang=settings.lang,
             speak=speak,
+            manner=manner(settings),
         )
         with closing(agent):
             yield agent

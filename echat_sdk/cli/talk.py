@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -59,12 +60,17 @@ def reply(
         account.working("listening", quiet=as_json),
     ):
         answer = asyncio.run(agent.answer(utterance))
+        must_confirm = agent.awaits_yes
     if len(answer.speech):
         write_audio(target, answer.speech, answer.sample_rate)
     if as_json:
         account.write_json(account.as_json(answer, target, settings.user))
     else:
         account.show(answer, target)
+    if must_confirm:  # there is no next turn in which a yes could be said
+        account.complain(
+            f"nothing was erased; echat memory erase {shlex.quote(settings.user)} does it"
+        )
 
 
 def understand(

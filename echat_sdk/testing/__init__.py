@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import (
     Delta,
     Heard,
+    Known,
     Lang,
     LangChoice,
     Recollection,
@@ -177,11 +179,19 @@ class RAMMemory:
 
     Args:
         fails: Called before each write; raise from it to play a broken store.
+        clock: Gives the present moment, with its zone.
     """
 
-    def __init__(self, *, fails: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        *,
+        fails: Callable[[], None] = lambda: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._fails = fails
+        self._clock = clock
         self._turns: dict[str, dict[str, Turn]] = {}
+        self._began: dict[str, datetime] = {}  # by the id of a turn
         self._pauses: dict[str, PauseProfile] = {}
         self._last_id = 0
 
@@ -202,6 +212,7 @@ class RAMMemory:
             self._last_id += 1
             turn_id = f"ram-{self._last_id}"
         turns[turn_id] = turn
+        self._began.setdefault(turn_id, self._clock())
         return turn_id
 
     def pauses(self, user: str) -> PauseProfile:
@@ -213,6 +224,29 @@ class RAMMemory:
         self._fails()
         if user in self._turns:
             self._pauses[user] = profile
+
+    def known(self, user: str, *, lang: Lang = "en") -> Known:
+        """How many turns are kept, and since when."""
+        turns = self._turns.get(user, {})
+        return Known(len(turns), since=min((self._began[t] for t in turns), default=None))
+
+    def last_turn(self, user: str) -> str | None:
+        """The id of the last turn."""
+        return next(reversed(self._turns.get(user, {})), None)
+
+    def forget(self, user: str, *, turn: str | None = None, since: datetime | None = None) -> int:
+        """Forget a turn, all since a moment, or all."""
+        self._fails()
+        turns = self._turns.get(user, {})
+        gone = [
+            t for t in turns if turn in (None, t) and (since is None or self._began[t] >= since)
+        ]
+        for each in gone:
+            del turns[each], self._began[each]
+        if not turns:
+            self._turns.pop(user, None)
+            self._pauses.pop(user, None)
+        return len(gone)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from echat_memory import audit, receipts
+from echat_memory import asked, audit, receipts
 from echat_memory.audit import Record, Verified
 from echat_memory.open_store import OpenStore
 from echat_memory.receipts import Receipt, receipt_of
@@ -52,8 +52,27 @@ class ErasableStore(OpenStore):
         """
         scope = Scope(turn, since, purpose)
         if purpose in (None, Purpose.PROCESS_VOICE):
-            self._guests.forget(user, turn)
+            self._guests.forget(user, turn=turn, since=since)
         return self._erasures.erase(self.pseudonym(user), scope, actor=channel)
+
+    def forget(self, user: str, *, turn: str | None = None, since: datetime | None = None) -> int:
+        """Forget one turn, all since a moment, or all of a user; see `Forgetting.forget`.
+
+        As `erase` does it, with a receipt; but for who is a guest, of whom nothing is written, nor
+        that they asked.
+
+        Raises:
+            StoreError: nothing was deleted, or the rows were but something keeps what they leave
+                behind from being removed; says which.
+        """
+        held = self._guests.forget(user, turn=turn, since=since)
+        only_held = sum(map(self._guests.is_guests, held))
+        with self._open(write=False) as connection:
+            is_kept = asked.is_known(connection, self.pseudonym(user))
+        if not is_kept or (turn is not None and self._guests.is_guests(turn)):
+            return only_held
+        receipt = self.erase(user, turn=turn, since=since, channel="voice")
+        return only_held + receipt.counts.get("turns", 0)
 
     def receipts(self, user: str | None = None) -> list[Receipt]:
         """What was asked to be erased, and what went, oldest first; of one user or of all.

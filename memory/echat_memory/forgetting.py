@@ -63,7 +63,7 @@ def forget_refused(
         mine &= TurnRow.id.in_(among)
 
     def drop(
-        table: type[FactRow | PlanRow | EmotionRow | CueRow | PauseRow], *which: _Where
+        table: type[FactRow | PlanRow | EmotionRow | CueRow | PauseRow | SafetyRow], *which: _Where
     ) -> None:
         these = [table.user_id == user_id, *which]
         if among is not None and not issubclass(table, PauseRow):
@@ -74,6 +74,7 @@ def forget_refused(
         drop(PauseRow)
     if among is None and not (words and Purpose.LONG_TERM_MEMORY in allowed):
         drop(FactRow)
+        drop(SafetyRow)
     if Purpose.LONG_TERM_MEMORY not in allowed or not (words or sound):
         return +counts + forget_turns(connection, mine)
     if Purpose.PROCESS_VOICE not in allowed:
@@ -81,11 +82,14 @@ def forget_refused(
         if among is None:  # a fact whose turn was swept may have been spoken
             orphans = and_(FactRow.user_id == user_id, FactRow.turn_id.is_(None))
             counts[FactRow.__tablename__] += forget_facts(connection, orphans)
+            drop(SafetyRow, SafetyRow.turn_id.is_(None))
     if not words:
         emptied = sealing.empty(connection, TurnRow, mine, ("transcript", "reply"))
         counts[TurnRow.__tablename__] += emptied
     if not (words and feels):
         drop(PlanRow)
+    if not words:
+        drop(SafetyRow)
     if not feels:
         drop(EmotionRow)
         neutral = ReplyEmotion.NEUTRAL.word
@@ -127,12 +131,11 @@ def forget_turns(
 ) -> Counter[str]:
     """Delete turns and all that came of them.
 
-    A safety event stays, for it has no words and its own time; it forgets its turn.
-
     Args:
         connection: An open transaction.
         which: A condition on `TurnRow`.
-        keep_facts: Let facts outlive the turns in which they were told.
+        keep_facts: Let facts, and safety events, outlive the turns in which they were told: the
+            turns have had their time, these have their own.
 
     Returns:
         Rows deleted from each table.
@@ -140,11 +143,14 @@ def forget_turns(
     turns = select(TurnRow.id).where(which)
     told = FactRow.turn_id.in_(turns)
     counts: Counter[str] = Counter()
+    seen = SafetyRow.turn_id.in_(turns)
     if keep_facts:
         connection.execute(update(FactRow).where(told).values(turn_id=None))
+        connection.execute(update(SafetyRow).where(seen).values(turn_id=None))
     else:
         counts[FactRow.__tablename__] = forget_facts(connection, told)
-    connection.execute(update(SafetyRow).where(SafetyRow.turn_id.in_(turns)).values(turn_id=None))
+        found = connection.execute(delete(SafetyRow).where(seen))
+        counts[SafetyRow.__tablename__] = found.rowcount
     for table in (PlanRow, CueRow, EmotionRow):
         found = connection.execute(delete(table).where(table.turn_id.in_(turns)))
         counts[table.__tablename__] = found.rowcount

@@ -25,7 +25,7 @@ from echat_sdk.consent import (
 )
 from echat_sdk.errors import StoreError
 from echat_sdk.pause_profile import PauseProfile
-from echat_sdk.turn import Recollection, Turn
+from echat_sdk.turn import Known, Lang, Recollection, Turn
 
 MOST_GUESTS = 1000
 MOST_TURNS = 50
@@ -37,7 +37,7 @@ _PREFIX = "guest-"
 @dataclass(slots=True)
 class _Guest:
     seen: datetime
-    turns: OrderedDict[str, Turn] = field(default_factory=OrderedDict)
+    turns: OrderedDict[str, tuple[datetime, Turn]] = field(default_factory=OrderedDict)
     pauses: PauseProfile = field(default_factory=PauseProfile)
     given: dict[str, Consent] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class Guests:
         """What a user said in this session, oldest first."""
         with self._lock:
             guest = self._find(user)
-            return tuple(guest.turns.values()) if guest else ()
+            return tuple(turn for _, turn in guest.turns.values()) if guest else ()
 
     def add(self, user: str, turn: Turn, turn_id: str | None = None) -> str:
         """Hold a turn, new or in the place of one that is held; returns its id.
@@ -112,15 +112,39 @@ class Guests:
             guest = self._find(user) or self._new(user)
             guest.given |= answers
 
-    def forget(self, user: str, turn_id: str | None = None) -> None:
-        """Drop all that is held of a user, but for their answers; or one turn."""
+    def last(self, user: str) -> tuple[datetime, str] | None:
+        """When a user's last turn began to be held, and its id; None where none is."""
         with self._lock:
             guest = self._find(user)
-            if guest and turn_id is not None:
-                guest.turns.pop(turn_id, None)
-            elif guest:
-                guest.turns.clear()
+            if not guest or not guest.turns:
+                return None
+            turn_id = next(reversed(guest.turns))
+            return guest.turns[turn_id][0], turn_id
+
+    def forget(
+        self, user: str, *, turn: str | None = None, since: datetime | None = None
+    ) -> frozenset[str]:
+        """Drop one turn that is held, those since a moment, or all, but no answers.
+
+        Pauses go with the last turn that they were learnt in.
+
+        Returns:
+            The ids of the turns that were dropped.
+        """
+        with self._lock:
+            guest = self._find(user)
+            if not guest:
+                return frozenset()
+            gone = frozenset(
+                turn_id
+                for turn_id, (at, _) in guest.turns.items()
+                if turn in (None, turn_id) and (since is None or at >= since)
+            )
+            for turn_id in gone:
+                del guest.turns[turn_id]
+            if not guest.turns:
                 guest.pauses = PauseProfile()
+            return gone
 
     def _find(self, user: str) -> _Guest | None:
         now = self._clock()
@@ -147,7 +171,8 @@ class Guests:
 
     def _put(self, user: str, turn_id: str, turn: Turn) -> None:
         guest = self._guests.get(user) or self._new(user)
-        guest.turns[turn_id] = turn
+        at = guest.turns[turn_id][0] if turn_id in guest.turns else self._clock()
+        guest.turns[turn_id] = at, turn
         if len(guest.turns) > MOST_TURNS:
             guest.turns.popitem(last=False)
 
@@ -238,6 +263,19 @@ class GuestMemory:
         self._guests.answer(user, answers)
         if state in REFUSALS and Purpose.PROCESS_VOICE in answers:
             self._guests.forget(user)
+
+    def known(self, user: str, *, lang: Lang = "en") -> Known:
+        """How many turns are held; nothing is kept. See `Forgetting.known`."""
+        return Known(held=len(self._guests.turns(user)))
+
+    def last_turn(self, user: str) -> str | None:
+        """The id of what a user said last in this session."""
+        last = self._guests.last(user)
+        return last and last[1]
+
+    def forget(self, user: str, *, turn: str | None = None, since: datetime | None = None) -> int:
+        """Drop what is held of a user, but for their answers; see `Forgetting.forget`."""
+        return len(self._guests.forget(user, turn=turn, since=since))
 
     def close(self) -> None:
         """Forget everybody."""

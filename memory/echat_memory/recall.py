@@ -17,7 +17,7 @@ from echat_memory.episodes import Episodes
 from echat_memory.facts import Fact, FactKind, also_called, line
 from echat_memory.felt import HEARD, ON_HEARD, ON_WORD, SOUNDED, WORD, turn_mood
 from echat_memory.plans import Recalled, Remembered
-from echat_memory.schema import CueRow, FactRow, PlanRow, TurnRow, UserRow
+from echat_memory.schema import CueRow, FactRow, PlanRow, SafetyRow, TurnRow, UserRow
 from echat_sdk.cues import Cue
 from echat_sdk.turn import Lang, Recollection, Turn
 
@@ -36,9 +36,14 @@ _TURNS = (
     select(
         TurnRow,
         PlanRow.strategy,
+        SafetyRow.category,
+        SafetyRow.severity,
+        SafetyRow.detector,
+        SafetyRow.action,
         *SOUNDED[2:],  # the others are columns of the turn
     )
     .outerjoin(PlanRow, PlanRow.turn_id == TurnRow.id)
+    .outerjoin(SafetyRow, SafetyRow.turn_id == TurnRow.id)
     .outerjoin(HEARD, ON_HEARD)
     .outerjoin(WORD, ON_WORD)
     .where(TurnRow.user_id == _USER)
@@ -139,8 +144,13 @@ def facts(connection: Connection, who: str, now: datetime) -> tuple[str, ...]:
     return tuple(
         text
         for row in newest(connection, who, 1)
-        for _, text, _ in _facts(connection, row.user_id, now, _lang(row))
+        for text in fact_lines(connection, row.user_id, now, _lang(row))
     )
+
+
+def fact_lines(connection: Connection, user_id: int, now: datetime, lang: Lang) -> tuple[str, ...]:
+    """The lines of what holds of a user, newest first."""
+    return tuple(text for _, text, _ in _facts(connection, user_id, now, lang))
 
 
 def newest(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from echat_memory import rows, sealing
 from echat_memory.learning import learn, unlearn
-from echat_memory.schema import Base, CueRow, EmotionRow, SessionRow, TurnRow, UserRow
+from echat_memory.schema import Base, CueRow, EmotionRow, SafetyRow, SessionRow, TurnRow, UserRow
 from echat_sdk.consent import permitted
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn
@@ -41,11 +41,12 @@ _FIND_TURN = select(TurnRow.session_id, TurnRow.transcript).where(
     TurnRow.id == bindparam("turn"), TurnRow.user_id == bindparam("user")
 )
 _REPLACE = update(TurnRow).where(TurnRow.id == bindparam("turn"))
-_FORGET_CUES = (
+_FORGET_SEEN = (
     delete(EmotionRow).where(
         EmotionRow.turn_id == bindparam("turn"), EmotionRow.source == rows.MODEL
     ),
     delete(CueRow).where(CueRow.turn_id == bindparam("turn")),
+    delete(SafetyRow).where(SafetyRow.turn_id == bindparam("turn")),
 )
 _LAST_TURN = (
     select(TurnRow.session_id, TurnRow.seq, TurnRow.created_at)
@@ -56,7 +57,7 @@ _LAST_TURN = (
 
 _INSERTS: dict[type[Base], ReturningInsert[int]] = {
     table: insert(table).returning(table.id)
-    for table in (UserRow, SessionRow, TurnRow, EmotionRow, CueRow)
+    for table in (UserRow, SessionRow, TurnRow, EmotionRow, CueRow, SafetyRow)
 }
 
 
@@ -114,7 +115,7 @@ def _add(connection: Connection, user_id: int, turn: Turn, now: datetime) -> int
         created_at=now,
         **rows.turn_columns(turn),
     )
-    _insert_cues(connection, turn, user_id=user_id, turn_id=turn_id)
+    _insert_seen(connection, turn, user_id=user_id, turn_id=turn_id, now=now)
     learn(connection, turn, user_id=user_id, turn_id=turn_id, now=now)
     return turn_id
 
@@ -131,9 +132,9 @@ def _replace(
     columns = sealing.seal(connection, TurnRow, row, user_id, rows.turn_columns(turn))
     connection.execute(_REPLACE, {"turn": row, **columns})
     connection.execute(_CONTINUE, {"session": old.session_id, "now": now})
-    for forget in _FORGET_CUES:
+    for forget in _FORGET_SEEN:
         connection.execute(forget, {"turn": row})
-    _insert_cues(connection, turn, user_id=user_id, turn_id=row)
+    _insert_seen(connection, turn, user_id=user_id, turn_id=row, now=now)
     if was["transcript"] != rows.storable(turn.transcript):
         unlearn(connection, row)
         learn(connection, turn, user_id=user_id, turn_id=row, now=now)
@@ -151,9 +152,15 @@ def _place(connection: Connection, user_id: int, now: datetime) -> tuple[int, in
     return session_id, 1
 
 
-def _insert_cues(connection: Connection, turn: Turn, *, user_id: int, turn_id: int) -> None:
+def _insert_seen(
+    connection: Connection, turn: Turn, *, user_id: int, turn_id: int, now: datetime
+) -> None:
+    """Write what was seen in a turn beside its words: its cues, and a danger."""
     for table, columns in rows.cue_columns(turn.cues):
         _insert(connection, table, turn_id=turn_id, user_id=user_id, **columns)
+    if turn.safety is not None:
+        event = rows.safety_columns(turn.safety)
+        _insert(connection, SafetyRow, turn_id=turn_id, user_id=user_id, at=now, **event)
 
 
 def _insert(connection: Connection, table: type[Base], **columns: object) -> int:

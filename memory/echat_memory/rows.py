@@ -15,7 +15,7 @@ from sqlalchemy import Row
 from echat_memory.mood import affect
 from echat_memory.schema import Base, CueRow, EmotionRow
 from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion
-from echat_sdk.turn import Timings, Turn, TurnStatus
+from echat_sdk.turn import SafetyEvent, Timings, Turn, TurnStatus
 
 MODEL = "model"
 """The source of an emotion that the speech model heard."""
@@ -95,7 +95,20 @@ def turn_of(row: Row[Any], words: Mapping[str, str], cues: Mapping[str, Cue]) ->
         timings=Timings(**row.timings),
         seconds=row.seconds,
         model=row.model,
+        safety=_safety_of(row),
     )
+
+
+def safety_columns(event: SafetyEvent) -> dict[str, str]:
+    """The columns of a safety event, cut to what they hold."""
+    widths = {"category": 32, "severity": 16, "detector": 64, "action": 64}
+    return {name: storable(getattr(event, name))[:width] for name, width in widths.items()}
+
+
+def _safety_of(row: Row[Any]) -> SafetyEvent | None:
+    if row.category is None:
+        return None
+    return SafetyEvent(row.category, row.severity, row.detector, row.action)
 
 
 def cue_of(row: Row[Any]) -> Cue:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, tzinfo
 from sqlalchemy import Connection, bindparam, select
 
 from echat_memory import (
+    asked,
     audit,
     consents,
     felt,
@@ -40,7 +41,7 @@ from echat_sdk.consent import (
 from echat_sdk.cues import Emotion
 from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
-from echat_sdk.turn import Recollection, Turn
+from echat_sdk.turn import Known, Lang, Recollection, Turn
 
 MAX_RECALLED = 1_000
 """Users of whom is known what their last reply was given, until its turn is kept."""
@@ -68,6 +69,8 @@ class SQLMemory(ErasableStore):
 
     Of each user it keeps what they agreed to, and no more; see `consent`. What they did not agree
     to have kept is held in RAM as long as their session lasts, so that one can talk to a guest.
+    `show`, `facts`, `mood` and `trace` are a person's own view of all that is there and ask no
+    consent; who acts for others uses `recall` and `known`.
 
     Args:
         url: The file, as `sqlite:////srv/echat.db` or a path; or `postgresql://USER@HOST/DATABASE`.
@@ -400,3 +403,28 @@ class SQLMemory(ErasableStore):
         who, now = pseudonym(self._key, user), self._clock()
         with self._open(write=False) as connection:
             return recall.facts(connection, who, now)
+
+    def known(self, user: str, *, lang: Lang = "en") -> Known:
+        """What is kept of a user and may be told of them; see `Forgetting.known`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        with self._open(write=False) as connection:
+            allowed = self._consents(connection, who).allowed(now)
+            found = asked.known(connection, who, now, lang)
+        told = recallable(Recollection(facts=found.facts, mood=found.mood), allowed)
+        held = len(self._guests.turns(user))
+        return replace(found, facts=told.facts, mood=told.mood, held=held)
+
+    def last_turn(self, user: str) -> str | None:
+        """The id of what a user said last in this sitting, kept or held; None for nothing.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        who, now = pseudonym(self._key, user), self._clock()
+        with self._open(write=False) as connection:
+            kept = asked.last_turn(connection, who, now)
+        return max(filter(None, (kept, self._guests.last(user))), default=(now, None))[1]

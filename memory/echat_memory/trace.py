@@ -6,7 +6,7 @@ Made from the rows when it is asked for. What was erased since is missing from i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from echat_memory.facts import Fact, FactKind, line
 from echat_memory.plans import Remembered, read
 from echat_memory.schema import FactRow, PlanRow
 from echat_sdk.cues import UNKNOWN, Cue
-from echat_sdk.turn import Episode, Lang, Turn
+from echat_sdk.turn import Episode, Lang, SafetyEvent, Turn
 
 _PLAN = select(PlanRow.remembered).where(PlanRow.turn_id == bindparam("turn"))
 _FACTS = select(FactRow.id, FactRow.kind, FactRow.subject, FactRow.value, FactRow.valid_from).where(
@@ -73,6 +73,7 @@ class Trace:
                 "strategy": self.turn.strategy,
                 "reply_emotion": self.turn.reply_emotion.word,
             },
+            "safety": None if self.turn.safety is None else asdict(self.turn.safety),
             "said": self.turn.reply,
             "in_words": dict(in_words(self)),
         }
@@ -182,6 +183,7 @@ def _in_english(found: Trace) -> tuple[tuple[str, str], ...]:
         ("heard", turn.transcript or "no words"),
         ("felt", _felt(turn.cues.emotion, "en")),
         ("remembered", f"{'; '.join(known)}." if known else "nothing"),
+        *_danger(turn.safety, "en"),
         ("chosen", f"{chose} a {turn.reply_emotion.word} voice."),
         ("said", turn.reply or "nothing that was heard"),
     )
@@ -202,9 +204,21 @@ def _in_chinese(found: Trace) -> tuple[tuple[str, str], ...]:
         ("听到", turn.transcript or "没有话语"),
         ("感受", _felt(turn.cues.emotion, "zh")),
         ("想起", f"{'；'.join(known)}。" if known else "没有"),
+        *_danger(turn.safety, "zh"),
         ("选择", f"{chose}用{_VOICES_ZH[turn.reply_emotion.word]}的语气。"),
         ("说", turn.reply or "没有被听到的话"),
     )
+
+
+def _danger(event: SafetyEvent | None, lang: Lang) -> tuple[tuple[str, str], ...]:
+    """What danger the words told of, as the detector calls it."""
+    if event is None:
+        return ()
+    if lang == "zh":
+        told = f"话里有危险的迹象（{event.category}，{event.severity}，{event.detector}）。"
+        return (("危险", told),)
+    told = f"the words told of a danger ({event.category}, {event.severity}, by {event.detector})"
+    return (("danger", f"{told}: {event.action}."),)
 
 
 def _feeling(label: str, lang: Lang) -> str:

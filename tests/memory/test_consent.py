@@ -28,11 +28,12 @@ from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.protocols import Consenting
-from echat_sdk.turn import Recollection, Turn, TurnStatus
+from echat_sdk.turn import Recollection, SafetyEvent, Turn, TurnStatus
 
 PURPOSES = [*map(str, Purpose), shared_with("captions")]
-WORDS, THINK, REPLY, EMOTION, AGE, GENDER, EVENT = (
-    f"zqx{name}marker" for name in ("words", "think", "reply", "emotion", "age", "gender", "event")
+WORDS, THINK, REPLY, EMOTION, AGE, GENDER, EVENT, DANGER = (
+    f"zqx{name}marker"
+    for name in ("words", "think", "reply", "emotion", "age", "gender", "event", "danger")
 )
 CUES = Cues(*(Cue(label, 0.5, {label: 1.0}) for label in (EMOTION, GENDER, AGE, EVENT)))
 TURN = Turn(
@@ -42,10 +43,12 @@ TURN = Turn(
     reply=REPLY,
     reply_emotion=ReplyEmotion.SAD,
     seconds=2.5,
+    safety=SafetyEvent(DANGER, "risk", "care rules 1", "caring reply"),
 )
 NEEDS = {
     WORDS: {Purpose.STORE_TRANSCRIPT},
     REPLY: {Purpose.STORE_TRANSCRIPT},
+    DANGER: {Purpose.STORE_TRANSCRIPT},
     EMOTION: {Purpose.STORE_EMOTION, Purpose.INFER_EMOTION},
     EVENT: {Purpose.STORE_EMOTION, Purpose.INFER_EMOTION},
     GENDER: {Purpose.STORE_EMOTION, Purpose.INFER_GENDER},
@@ -160,7 +163,7 @@ def test_at_work_emotion_is_not_kept_whoever_agrees(
     with closing(SQLMemory(store, barred=barred_in("workplace"), clock=clock)) as memory:
         memory.consent("ada", PURPOSES)
         memory.remember("ada", TURN)
-    assert markers(contents) == {WORDS, REPLY}
+    assert markers(contents) == {WORDS, REPLY, DANGER}
 
 
 def test_a_turn_begun_before_consent_was_given_is_never_written(

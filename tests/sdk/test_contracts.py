@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
 from echat_sdk.io.wav import read_audio
 from echat_sdk.pause_profile import PauseProfile
-from echat_sdk.protocols import Memory, SpeechModel
+from echat_sdk.protocols import Forgetting, Memory, SpeechModel
 from echat_sdk.testing import FakeModel, Line, RAMMemory
 from echat_sdk.turn import (
     Heard,
+    Known,
     Recollection,
     SpeechDelta,
     TextDelta,
@@ -127,6 +129,61 @@ def test_of_a_user_never_met_no_pauses_are_known_and_none_are_kept(memory: Memor
 
 def test_a_memory_is_one_by_its_methods(memory: Memory) -> None:
     assert isinstance(memory, Memory)
+
+
+def test_a_memory_of_ours_can_be_asked_and_can_forget(memory: Memory) -> None:
+    assert isinstance(memory, Forgetting)
+    assert memory.known("nobody") == Known()
+    assert memory.last_turn("nobody") is None
+    assert memory.forget("nobody") == 0
+    first, last = (memory.remember("ada", turn(words)) for words in ("one", "two"))
+    memory.remember("bob", turn("not hers"))
+    known = memory.known("ada")
+    assert max(known.turns, known.held) == 2
+    assert memory.last_turn("ada") == last
+    assert memory.forget("ada", turn=last) == 1
+    assert memory.forget("ada", turn=last) == 0
+    assert memory.last_turn("ada") == first
+    assert memory.recall("ada", query="two").turns == (turn("one"),)
+    assert memory.forget("bob", turn=first) == 0  # it is not theirs
+    assert memory.recall("ada").turns == (turn("one"),)
+    assert len(memory.recall("bob").turns) == 1
+
+
+def test_what_was_said_since_a_moment_is_forgotten_and_nothing_before(memory: Memory) -> None:
+    assert isinstance(memory, Forgetting)
+    memory.remember("ada", turn("before"))
+    since = datetime.now(UTC)
+    ids = [memory.remember("ada", turn(words)) for words in ("one", "two")]
+    assert memory.forget("ada", since=since + timedelta(hours=1)) == 0
+    assert memory.forget("ada", since=since) == 2
+    assert memory.recall("ada", query="one").turns == (turn("before"),)
+    with pytest.raises(StoreError):  # what was begun before cannot come back
+        memory.remember("ada", turn("one, ended"), turn_id=ids[0])
+
+
+def test_a_user_who_was_forgotten_is_one_never_met(memory: Memory) -> None:
+    assert isinstance(memory, Forgetting)
+    memory.remember("ada", turn("my dog is called Rex"))
+    memory.remember("bob", turn("not hers"))
+    memory.keep_pauses("ada", PauseProfile(mean=1, count=1))
+    memory.recall("ada", query="Rex")
+    assert memory.forget("ada") == 1
+    assert memory.forget("ada") == 0
+    assert memory.recall("ada", query="Rex") == Recollection()
+    assert memory.pauses("ada") == PauseProfile()
+    assert memory.known("ada") == Known()
+    assert len(memory.recall("bob").turns) == 1
+
+
+def test_with_their_last_turn_goes_how_they_pause(memory: Memory) -> None:
+    assert isinstance(memory, Forgetting)
+    first, last = (memory.remember("ada", turn(words)) for words in ("one", "two"))
+    memory.keep_pauses("ada", PauseProfile(mean=1, count=1))
+    memory.forget("ada", turn=first)
+    assert memory.pauses("ada").count == 1
+    memory.forget("ada", turn=last)
+    assert memory.pauses("ada") == PauseProfile()
 
 
 def test_a_memory_may_be_closed_twice(memory: Memory) -> None:

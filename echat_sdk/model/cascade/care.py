@@ -13,7 +13,10 @@ from importlib import resources
 from typing import Any
 
 from echat_sdk.model.cascade.words import plain, smooth
-from echat_sdk.turn import Lang
+from echat_sdk.turn import Lang, SafetyEvent
+
+DETECTOR = "care rules 1"
+"""What decides here; raised whenever the rules change what they find."""
 
 
 class Danger(StrEnum):
@@ -62,6 +65,23 @@ def _danger(words: str, lang: Lang) -> Danger | None:
 def caring_reply(danger: Danger, lang: Lang) -> str:
     """The fixed answer to a danger."""
     return _REPLIES[danger.value][lang]
+
+
+def event(danger: Danger) -> SafetyEvent:
+    """What is written down of a danger that was answered with `caring_reply`.
+
+    How severe it is hangs on its kind alone: the rules do not tell a plan from a wish.
+    """
+    return SafetyEvent(danger.value, _SEVERITY[danger], DETECTOR, "caring reply")
+
+
+_SEVERITY = {
+    Danger.SELF: "risk",
+    Danger.OTHER: "concern",
+    Danger.VIOLENCE: "risk",
+    Danger.BODY: "imminent",
+    Danger.HARM: "risk",
+}
 
 
 def was_caring(reply: str) -> bool:

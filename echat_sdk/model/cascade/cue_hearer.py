@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
@@ -15,6 +16,7 @@ from echat_sdk.model.cascade.voice_cues import VoiceCues
 from echat_sdk.turn import Lang
 
 _NO_CLASSIFIER = Cue(why="no measured classifier")
+_OFF = Cue(why="switched off")
 
 
 class CueHearer:
@@ -44,6 +46,7 @@ class CueHearer:
         lang: Lang,
         speech_seconds: Seconds,
         snr_db: float | None,
+        infer: Collection[str] = ("emotion", "gender"),
     ) -> Cues:
         """The cues of an utterance.
 
@@ -53,13 +56,23 @@ class CueHearer:
             lang: Language of the words.
             speech_seconds: How much of the utterance was speech.
             snr_db: Speech over noise in decibels; None if it could not be measured.
+            infer: The cues that may be inferred; no classifier runs for the others.
         """
+        emotion = gender = _OFF
+        if not {"emotion", "gender"} & set(infer):
+            return Cues(emotion, gender, _NO_CLASSIFIER, _NO_CLASSIFIER, _NO_CLASSIFIER)
         # Matrices of 150 frames are too small to share out: with a second thread, which meets the
         # other networks' threads on the same cores, this takes five times as long.
         with self._blas.limit(limits=1, user_api="blas"):
-            voice = self._voice(samples)
-        emotion = emotion_cue(
-            voice.emotion, self._text(words, lang), speech_seconds=speech_seconds, snr_db=snr_db
-        )
-        gender = gender_cue(voice.female, speech_seconds=speech_seconds, snr_db=snr_db)
+            voice = self._voice.features(samples)
+        if "emotion" in infer:
+            emotion = emotion_cue(
+                self._voice.emotion(voice),
+                self._text(words, lang),
+                speech_seconds=speech_seconds,
+                snr_db=snr_db,
+            )
+        if "gender" in infer:
+            female = self._voice.female(voice)
+            gender = gender_cue(female, speech_seconds=speech_seconds, snr_db=snr_db)
         return Cues(emotion, gender, _NO_CLASSIFIER, _NO_CLASSIFIER, _NO_CLASSIFIER)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,6 +111,11 @@ class CascadeHearing:
         self._lang = lang
         self._frames: list[Waveform] = []
         self._heard = heard
+        self._infer = model.infer
+
+    def infer_only(self, cues: Collection[str]) -> None:
+        """Infer no other cues from what is not heard yet."""
+        self._infer = self._model.infer & frozenset(cues)
 
     def push(self, frame: AudioFrame) -> None:
         """Take the next frame; the work is done when `heard` is asked for."""
@@ -173,10 +177,9 @@ class CascadeHearing:
             lang=transcript.lang,
             speech_seconds=activity.speech_seconds,
             snr_db=activity.snr_db,
+            infer=self._infer,
         )
-        off = Cue(why="switched off")
-        silenced = {name: off for name in ("emotion", "gender") if name not in model.infer}
-        return Heard(transcript.text, transcript.lang, replace(cues, **silenced), seconds)
+        return Heard(transcript.text, transcript.lang, cues, seconds)
 
     def _samples(self) -> FloatWaveform:
         whole = np.concatenate(self._frames) if self._frames else np.zeros(0, np.int16)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from echat_sdk.model.cascade import care
 from echat_sdk.model.cascade.words import content_words, flip, lexicon, patterns, plain, sentence
+from echat_sdk.second_person import UNSPOKEN, bare, to_second_person
 from echat_sdk.turn import Episode, Lang, Recollection
 
 MAX_FACTS = 3
@@ -37,7 +38,7 @@ def remembered(text: str, recollection: Recollection, lang: Lang) -> list[str]:
     """Sentences that answer such a question, in the second person; empty where nothing fits."""
     words = plain(text)
     # Whoever asks what is known is not told of what they do not want to speak of.
-    facts = [_bare(fact) for fact in recollection.facts if not fact.startswith(_UNSPOKEN)]
+    facts = [bare(fact) for fact in recollection.facts if not fact.startswith(UNSPOKEN)]
     if _PHRASES["asks_last"][lang].search(words):
         if found := _told_then(words, recollection.episodes, lang):
             return found  # "what did I say about Spain"
@@ -91,7 +92,6 @@ _ABOUT: Mapping[Lang, re.Pattern[str]] = {
     "en": re.compile(r"\babout (?!me\b)\w"),
     "zh": re.compile(r"关于"),
 }
-_UNSPOKEN = ("they do not want to talk about", "用户不想谈")
 _CALLED: Mapping[Lang, re.Pattern[str]] = {
     "en": re.compile(r"their [\w ]+ is called "),
     "zh": re.compile(r"用户的\w+?叫"),
@@ -156,19 +156,6 @@ def _terms(words: str, lang: Lang) -> set[str]:
         text = re.sub("用户|你|我|还|记得|知道|叫|什么|名字|吗|呢|的|是|了|在|哪里?|谁", " ", words)
         return {run[i : i + 2] for run in text.split() for i in range(max(1, len(run) - 1))}
     return {_SAME.get(w, w) for w in content_words(words.replace("'s", ""), lang)} - {"know", "you"}
-
-
-def _bare(fact: str) -> str:
-    return re.sub(r"\s*[(（][^()（）]*[)）]\s*$", "", fact).strip().rstrip(".。")
-
-
-def to_second_person(fact: str, lang: Lang) -> str:
-    """A line of memory as the person would hear it: "they live in Bonn" -> "you live in Bonn"."""
-    if lang == "zh":
-        return fact.replace("用户", "你")
-    fact = re.sub(r"\b(?:the user's|their)\b", "your", fact)
-    fact = re.sub(r"\b(?:the user|they)\b", "you", fact)
-    return re.sub(r"\bthem\b", "you", fact)
 
 
 def _quote(said: str, lang: Lang) -> str:

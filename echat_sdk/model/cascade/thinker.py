@@ -51,12 +51,14 @@ class Answer:
         emotion: How it is spoken.
         texts: The answer first, then what to say instead if a check finds a fault in it.
         is_fixed: Said as it stands: a caring reply, what a tool gave, the last answer once more.
+        danger: What the words tell of; None for none.
     """
 
     name: str
     emotion: ReplyEmotion
     texts: Sequence[str]
     is_fixed: bool = False
+    danger: care.Danger | None = None
 
 
 class Thinker:
@@ -86,7 +88,8 @@ class Thinker:
         thought = render(Think.of(heard.transcript, heard.cues, answer.emotion), think, heard.lang)
         for start in range(0, len(thought), _THOUGHT_PIECE):
             yield ThinkDelta(thought[start : start + _THOUGHT_PIECE])
-        yield Thought(answer.emotion, answer.name)
+        safety = care.event(answer.danger) if answer.danger else None
+        yield Thought(answer.emotion, answer.name, safety)
         for piece in _sentences(self._checked(answer, heard, recollection), heard.lang):
             yield TextDelta(piece)
 
@@ -107,7 +110,9 @@ class Thinker:
         read = cache(partial(self._read_moment, words))  # it takes the model; once is enough
         if danger := care.danger_in(words, lang):
             text = care.caring_reply(danger, lang)
-            return Answer(f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_fixed=True)
+            return Answer(
+                f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_fixed=True, danger=danger
+            )
         if recollection.finding is not None:
             return self._from_tool(heard, recollection.finding, mood)
         match = _find(words, lang, recollection)

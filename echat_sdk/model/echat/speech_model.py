@@ -123,6 +123,10 @@ class EChatModel:
         words = " ".join(text.split())
         return EChatHearing(self, lang, Heard(words, lang_of(words, lang), cues))
 
+    def forget(self, key: str) -> None:
+        """Drop what is kept of a conversation: its turns, embeddings, keys and values."""
+        self.conversations.forget(key)
+
     def understand(self, hearing: Hearing, tasks: Sequence[str]) -> str:
         """Answer OSUM tasks in OSUM's own words."""
         assert isinstance(hearing, EChatHearing)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,17 @@ from echat_sdk.agent.events import State, StateChanged, TurnFinished
 from echat_sdk.audio import AudioFrame
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError, GenerationError, StoreError
-from echat_sdk.testing import FakeModel, Line, RAMMemory
+from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory
 from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
-from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, TurnStatus
+from echat_sdk.turn import (
+    Heard,
+    SafetyEvent,
+    SpeechDelta,
+    TextDelta,
+    ThinkDelta,
+    Thought,
+    TurnStatus,
+)
 
 SECOND = np.zeros(16_000, np.int16)
 SAD = Cues(emotion=Cue("sad", 0.9))
@@ -39,6 +49,24 @@ async def test_an_answer_holds_what_was_heard_thought_said_and_spoken() -> None:
     assert turn.seconds == pytest.approx(1.0)
     assert len(answer.speech) == 4 * 24_000 // 20
     assert answer.turn_id
+
+
+async def test_a_danger_that_the_model_saw_is_in_the_turn_that_is_kept() -> None:
+    seen = SafetyEvent("self", "risk", "rules", "caring reply")
+
+    class Sees(FakeModel):
+        def read(self, text: str, cues: Cues, **given: Any) -> FakeHearing:
+            hearing = super().read(text, cues, **given)
+            reply = hearing.reply
+            hearing.reply = lambda *a, **k: (  # type: ignore[method-assign]
+                replace(d, safety=seen) if isinstance(d, Thought) else d for d in reply(*a, **k)
+            )
+            return hearing
+
+    memory = RAMMemory()
+    async with agent(Sees(), memory) as a:
+        await a.answer_text("I want to die.")
+    assert memory.recall("ada").turns[0].safety == seen
 
 
 async def test_deltas_come_in_the_order_of_the_protocol_and_speech_before_the_text_ends() -> None:

@@ -121,10 +121,46 @@ def test_a_conversation_is_kept_where_all_agree_and_runs_again(
     assert after["spoke"] - after["ended"] < 1.0
 
 
+def consents_of(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    capsys.readouterr()
+    assert run(["memory", "consent", "me", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["consents"]
+    return {each["purpose"]: each for each in found}
+
+
+def test_who_agrees_to_be_recorded_has_said_so_in_the_store(
+    script: FakeModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert consents_of(capsys)["store_audio"]["state"] == "unknown"
+    assert run([*FILES, "--record", "kept", "--consent"]) == 0
+    said = consents_of(capsys)["store_audio"]
+    assert (said["state"], said["channel"]) == ("granted", "flag")
+    assert run(["memory", "consent", "me", "store_audio", "withdraw"]) == 0
+    monkeypatch.setattr(sys, "stdin", _Terminal("n\ny\n"))
+    assert run([*FILES, "--record", "again"]) == 2  # nobody is even asked: it was taken back
+    assert not Path("again").exists()
+    assert run(["memory", "consent", "me", "store_audio", "grant"]) == 0
+    monkeypatch.setattr(sys, "stdin", _Terminal("y\n"))
+    assert run([*FILES, "--record", "again"]) == 0
+
+
+def test_who_refused_that_sound_is_kept_is_not_recorded_by_a_flag(
+    script: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["memory", "consent", "me", "store_audio", "deny"]) == 0
+    assert run([*FILES, "--record", "kept", "--consent"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "this user's answer to store_audio is denied" in told
+    assert not Path("kept").exists()
+    assert consents_of(capsys)["store_audio"]["state"] == "denied"
+    # Of a guest the store knows nothing; they answer for this run.
+    assert run([*FILES, "--record", "kept", "--consent", "--guest"]) == 0
+
+
 def test_nobody_is_recorded_who_says_no(
     script: FakeModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", _Terminal("n\n"))
+    monkeypatch.setattr(sys, "stdin", _Terminal("n\nn\n"))  # not remembered, either
     assert run([*FILES, "--record", "kept"]) == 2
     assert "nobody is recorded without consent" in " ".join(capsys.readouterr().err.split())
     assert not Path("kept").exists()

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from echat_sdk.model.cascade.care import Danger, caring_reply, danger_in, was_caring
+from echat_sdk.model.cascade.care import (
+    DETECTOR,
+    Danger,
+    caring_reply,
+    danger_in,
+    event,
+    was_caring,
+)
 from echat_sdk.model.cascade.words import is_chinese
-from echat_sdk.turn import Lang
+from echat_sdk.turn import Lang, SafetyEvent
 
 DANGERS = {
     Danger.SELF: [
@@ -155,3 +162,10 @@ def test_every_caring_reply_asks_one_question_and_names_help(danger: Danger, lan
     assert ("emergency number" in reply) or ("电话" in reply)
     assert was_caring(reply)
     assert not any(word in reply.lower() for word in ("pill", "knife", "rope", "药", "刀", "楼"))
+
+
+@pytest.mark.parametrize("danger", Danger)
+def test_of_each_danger_there_is_an_event_without_words(danger: Danger) -> None:
+    found = event(danger)
+    assert found == SafetyEvent(danger.value, found.severity, DETECTOR, "caring reply")
+    assert found.severity in ("concern", "risk", "imminent")

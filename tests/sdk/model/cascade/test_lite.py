@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError, ModelMissingError, UnsupportedError
 from echat_sdk.model import load_model
 from echat_sdk.model.cascade.lite import CascadeHearing, CascadeModel, lang_of
+from echat_sdk.protocols import DiscreetHearing
 from echat_sdk.turn import Recollection, SpeechDelta, TextDelta, ThinkDelta, Thought
 
 CUES = Cues(emotion=Cue("sad", 0.8), gender=Cue("female", 0.9))
@@ -42,13 +44,17 @@ def parts(words: str = "my dog died", lang: str = "en") -> Any:
         yield TextDelta("Oh no.")
         yield TextDelta(" Your dog.")
 
+    def hear(samples: object, infer: frozenset[str], **_: object) -> Cues:
+        off = Cue(why="switched off")
+        return replace(CUES, **{n: off for n in ("emotion", "gender") if n not in infer})
+
     word = SimpleNamespace(text="dog", start=0.04, end=0.36)
     return SimpleNamespace(
         transcriber=SimpleNamespace(
             transcribe=lambda samples, lang, spans: SimpleNamespace(text=words, lang=lang_or(lang)),
             align=lambda samples, lang: (word,),
         ),
-        cue_hearer=SimpleNamespace(hear=lambda samples, **given: CUES),
+        cue_hearer=SimpleNamespace(hear=hear),
         thinker=SimpleNamespace(reply=think),
         voice=Voice(),
     )
@@ -86,6 +92,13 @@ def test_a_cue_that_may_not_be_inferred_is_unknown_and_says_why() -> None:
     heard = listen(CascadeModel("echat-lite", parts(), infer=frozenset({"gender"}))).heard()
     assert heard.cues.emotion == Cue(why="switched off")
     assert heard.cues.gender.label == "female"
+
+
+def test_a_hearing_can_be_told_to_leave_cues_alone_and_never_to_take_up_others() -> None:
+    hearing = listen(CascadeModel("echat-lite", parts(), infer=frozenset({"gender"})))
+    hearing.infer_only(["emotion", "age"])
+    assert {hearing.heard().cues.emotion.why, hearing.heard().cues.gender.why} == {"switched off"}
+    assert isinstance(hearing, DiscreetHearing)
 
 
 def test_more_frames_after_a_first_look_are_heard_too() -> None:

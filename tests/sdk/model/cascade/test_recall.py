@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from echat_sdk.model.cascade.recall import as_answer, asks_memory, remembered, to_second_person
+from echat_sdk.model.cascade.recall import as_answer, asks_memory, remembered
+from echat_sdk.second_person import to_second_person
 from echat_sdk.turn import Episode, Lang, Recollection, Turn
 
 EN = Recollection(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion
-from echat_sdk.model.cascade.care import was_caring
+from echat_sdk.model.cascade.care import Danger, event, was_caring
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import Completion, TextGenerator
 from echat_sdk.model.cascade.moment import KINDS
@@ -18,6 +18,7 @@ from echat_sdk.turn import (
     Heard,
     Lang,
     Recollection,
+    SafetyEvent,
     TextDelta,
     ThinkDelta,
     ThinkStyle,
@@ -148,6 +149,16 @@ def test_a_danger_is_answered_with_care_whatever_the_voice() -> None:
     _, emotion, text = say(heard("I want to die.", "happy"))
     assert was_caring(text)
     assert emotion is ReplyEmotion.COMFORTING
+
+
+def test_a_danger_is_told_with_the_thought_and_nothing_else_is() -> None:
+    def safety(words: str) -> SafetyEvent | None:
+        deltas = thinker()[0].reply(heard(words), Recollection(), think="off")
+        (thought,) = [delta for delta in deltas if isinstance(delta, Thought)]
+        return thought.safety
+
+    assert safety("I want to die.") == event(Danger.SELF)
+    assert safety("This queue is killing me, I could die.") is None
 
 
 def test_after_a_danger_a_short_answer_is_still_answered_with_care() -> None:

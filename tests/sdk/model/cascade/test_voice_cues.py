@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from echat_sdk.errors import CheckpointError, ModelMissingError
+from echat_sdk.model.cascade import cue_hearer
 from echat_sdk.model.cascade.acoustics import MEASURES, acoustics, pitch
 from echat_sdk.model.cascade.cue_hearer import CueHearer
 from echat_sdk.model.cascade.text_emotion import EMOTIONS
@@ -125,6 +127,29 @@ def test_a_head_for_another_encoder_is_refused(whisper_dir: WhisperDir, tmp_path
         VoiceCues(whisper_dir(), path)
     with pytest.raises(ModelMissingError, match="voice-16"):
         VoiceCues(whisper_dir())  # no head ships for a Whisper of this width
+
+
+@pytest.mark.parametrize("infer", [(), ("emotion",), ("gender",), ("emotion", "gender")])
+def test_no_classifier_runs_for_a_cue_that_may_not_be_inferred(
+    infer: tuple[str, ...], voice_cues: VoiceCues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: set[str] = set()
+
+    def noted(name: str, function: Any) -> Any:
+        return lambda *given: (ran.add(name), function(*given))[1]
+
+    monkeypatch.setattr(cue_hearer, "VoiceCues", lambda whisper: voice_cues)
+    hearer = CueHearer(Path())
+    for name in ("features", "emotion", "female"):
+        monkeypatch.setattr(voice_cues, name, noted(name, getattr(voice_cues, name)))
+    monkeypatch.setattr(hearer, "_text", noted("text", hearer._text))
+    cues = hearer.hear(
+        voice(), words="hello", lang="en", speech_seconds=2.0, snr_db=30.0, infer=infer
+    )
+    wanted = {"emotion": {"features", "emotion", "text"}, "gender": {"features", "female"}}
+    assert ran == set().union(*(wanted[name] for name in infer))
+    for name in ("emotion", "gender"):
+        assert (getattr(cues, name).why == "switched off") == (name not in infer)
 
 
 @pytest.mark.real
