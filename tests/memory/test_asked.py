@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,21 @@ def opener(
         return memory
 
     return opened
+
+
+def test_what_is_forgotten_aloud_leaves_a_receipt_and_of_a_guest_nothing(
+    store: Path | str, clock: Any
+) -> None:
+    with closing(SQLMemory(store, clock=clock)) as memory:
+        memory.consent("ada", REMEMBERED)
+        for user in ("ada", "guest"):
+            memory.remember(user, Turn("I live in Bonn."))
+            assert memory.forget(user, since=clock.now) == 1
+            assert memory.recall(user).turns == ()
+        (receipt,) = memory.receipts()
+        assert receipt.counts["turns"] == 1
+        assert {(record.actor, record.action) for record in memory.audit("ada")} >= {
+            ("voice", "erase asked"),
+            ("store", "erased"),
+        }
+        assert memory.audit("guest") == []
