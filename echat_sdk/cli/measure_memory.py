@@ -78,6 +78,7 @@ def _notes(found: MemoryBench) -> dict[str, str]:
         "what is timed": "each call as the event loop sees it, with the way to the memory's thread "
         "and back, and what it waits for others; ours makes ready at the beginning of speech what "
         "the peer reads at its end, which is the row `prefetch`",
+        "cpu": "processor time of the process, the median; where several talk, nobody knows whose",
         "ours": "promises more: see memory/README.md",
     }
     if found.peer:
@@ -99,7 +100,7 @@ def _told(found: MemoryBench) -> dict[str, object]:
 def _span(ratio: Ratio | None) -> str:
     if ratio is None:
         return ""
-    return f"{ratio.median:.1f} ({min(ratio.medians):.1f} to {max(ratio.medians):.1f})"
+    return f"{ratio.median:.1f} ({min(ratio.medians):.1f}-{max(ratio.medians):.1f})"
 
 
 def _show(found: MemoryBench) -> None:
@@ -107,21 +108,22 @@ def _show(found: MemoryBench) -> None:
     ratios = {(r.turns, r.sessions, r.of_user, r.step, r.side): r for r in found.ratios}
     table = Table(title=f"{found.database}, milliseconds", box=None)
     for name in ("turns", "talking", "step", "whose"):
-        table.add_column(name)
-    for name in ("p50", "p95", "n", "peer by ours"):
+        table.add_column(name, no_wrap=True)
+    for name in ("p50", "p95", "cpu", "n", "peer by ours", "cpu"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.rows:
-        talking = f"1, with {row.of_user:,} turns" if row.of_user else f"{row.sessions} at once"
         ratio = ratios.get((row.turns, row.sessions, row.of_user, row.step, row.side))
         table.add_row(
-            f"{row.turns:,}",
-            talking,
+            f"{row.turns // 1000:,} k" if row.turns >= 1000 else str(row.turns),
+            f"one of {row.of_user:,}" if row.of_user else f"{row.sessions} at once",
             row.step,
             row.side.split(",")[-1].strip().split(" ")[0],
             f"{row.p50:.2f}",
             f"{row.p95:.2f}",
+            "" if row.cpu is None else f"{row.cpu:.2f}",
             str(row.n),
             _span(ratio),
+            "" if ratio is None or ratio.cpu is None else f"{ratio.cpu:.1f}",
         )
     console.print(table)
     parts = Table(title="ours, called alone, milliseconds", box=None)

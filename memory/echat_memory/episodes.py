@@ -163,11 +163,13 @@ class Episodes:
             self.prefetch(connection, who, now)
             held = self._held[who]
         held.used_at = now
-        held.changed.update(r.id for r in newest if not held.index.knows(r.id, r.transcript))
-        if connection is None and (held.changed or not held.is_sure):
+        if connection is not None:
+            new = (row.id for row in newest if not held.index.knows(row.id, row.transcript))
+            held.changed.update(new)
+            if held.changed:
+                self._catch_up(connection, held)
+        elif held.changed or not held.is_sure:
             return None
-        if connection is not None and held.changed:
-            self._catch_up(connection, held)
         ids = held.index.find(query, MAX_EPISODES, without=without)
         if connection is not None and not held.is_sure and ids:
             ids = self._look_up(connection, held, ids)

@@ -96,7 +96,17 @@ def test_the_command_times_every_step_of_each_side(
     assert str(found["peer"]).startswith(peer)
     rows = found["rows"]
     assert isinstance(rows, list)
-    assert set(rows[0]) == {"turns", "sessions", "of_user", "step", "side", "p50", "p95", "n"}
+    assert set(rows[0]) == {
+        "turns",
+        "sessions",
+        "of_user",
+        "step",
+        "side",
+        "p50",
+        "p95",
+        "cpu",
+        "n",
+    }
     assert {row["step"] for row in rows if row["side"].startswith("echat")} == set(STEPS)
     assert {row["step"] for row in rows if row["side"].startswith(peer)} == set(STEPS[:3])
     ratios = found["ratios"]

@@ -24,7 +24,7 @@ from echat_memory.bench import people, talking
 from echat_memory.bench.filling import fill
 from echat_memory.bench.peers import Peer
 from echat_memory.bench.people import Person
-from echat_memory.bench.talking import Milliseconds, Ours, Side
+from echat_memory.bench.talking import Milliseconds, Ours, Side, Took
 from echat_memory.search import Index
 from echat_memory.sqlite import copy
 from echat_sdk.errors import ConfigError
@@ -51,6 +51,7 @@ class Row:
         side: Whose memory it was.
         p50: Milliseconds.
         p95: Milliseconds.
+        cpu: Processor time, the median; None where several talked, so that nobody knows whose.
         n: How many were timed.
     """
 
@@ -61,6 +62,7 @@ class Row:
     side: str
     p50: Milliseconds
     p95: Milliseconds
+    cpu: Milliseconds | None
     n: int
 
 
@@ -76,6 +78,7 @@ class Ratio:
         side: Which of ours.
         medians: The peer's median by ours, round by round.
         p95: The peer's p95 by ours, of all rounds.
+        cpu: The peer's processor time by ours, the medians of all rounds; None as in `Row`.
     """
 
     turns: int
@@ -85,6 +88,7 @@ class Ratio:
     side: str
     medians: tuple[float, ...]
     p95: float
+    cpu: float | None
 
     @property
     def median(self) -> float:
@@ -281,12 +285,12 @@ def _talks(who: Sequence[Person], sessions: Sequence[int]) -> list[_Talk]:
 
 async def _rounds(
     sides: Sequence[Side], talk: _Talk, rounds: int
-) -> dict[Side, list[dict[str, list[Milliseconds]]]]:
+) -> dict[Side, list[dict[str, list[Took]]]]:
     """What each side took, round by round, the sides in turn; the first round is for warming up."""
     parts = talk.turns if len(talk.users) == 1 else 1
-    took: dict[Side, list[dict[str, list[Milliseconds]]]] = {side: [] for side in sides}
+    took: dict[Side, list[dict[str, list[Took]]]] = {side: [] for side in sides}
     for number in range(rounds + 1):
-        found: dict[Side, dict[str, list[Milliseconds]]] = {
+        found: dict[Side, dict[str, list[Took]]] = {
             side: {step: [] for step in talking.STEPS} for side in sides
         }
         # One alone changes sides after each turn: what else the machine does changes as fast.
@@ -307,26 +311,34 @@ def _note(
     found: _Found,
     turns: int,
     talk: _Talk,
-    took: dict[Side, list[dict[str, list[Milliseconds]]]],
+    took: dict[Side, list[dict[str, list[Took]]]],
 ) -> None:
     peer = next((side for side in took if isinstance(side, Peer)), None)
     at = (turns, len(talk.users), talk.of_user)
     for what in talking.STEPS:
+        rows = {}
         for side, by_round in took.items():
-            if side is peer and what == "prefetch":
+            each = [one for part in by_round for one in part[what]]
+            cpu = statistics.median(cpu for _, cpu in each) if talk.of_user else None
+            late = _percentiles([waited for waited, _ in each])
+            rows[side] = Row(*at, what, side.name, *late, cpu, len(each))
+        if peer is not None and what == "prefetch":
+            del rows[peer]
+        found.rows += rows.values()
+        for side, row in rows.items():
+            if peer is None or peer not in rows or side is peer:
                 continue
-            each = [ms for one in by_round for ms in one[what]]
-            found.rows.append(Row(*at, what, side.name, *_percentiles(each), len(each)))
-            if peer is None or side is peer or what == "prefetch":
-                continue
-            theirs = took[peer]
+            theirs = rows[peer]
             medians = tuple(
-                statistics.median(their[what]) / statistics.median(our[what])
-                for their, our in zip(theirs, by_round, strict=True)
+                _middle(their[what]) / _middle(our[what])
+                for their, our in zip(took[peer], took[side], strict=True)
             )
-            p95 = _percentiles([ms for one in theirs for ms in one[what]])[1]
-            late = p95 / _percentiles(each)[1]
-            found.ratios.append(Ratio(*at, what, side.name, medians, late))
+            cpu = theirs.cpu / row.cpu if theirs.cpu and row.cpu else None
+            found.ratios.append(Ratio(*at, what, side.name, medians, theirs.p95 / row.p95, cpu))
+
+
+def _middle(took: Sequence[Took]) -> Milliseconds:
+    return statistics.median(waited for waited, _ in took)
 
 
 def _parts(url: str | Path, user: str, other_user: str, turns: int) -> list[Part]:

@@ -30,6 +30,8 @@ EVERY: Seconds = 8.0
 """How often one of many takes a turn; of few so often that there are 20 turns a second."""
 
 Milliseconds = float
+Took = tuple[Milliseconds, Milliseconds]
+"""How long it was waited for, and the processor time that this process took meanwhile."""
 T = TypeVar("T")
 
 
@@ -100,7 +102,7 @@ class Ours:
 
 async def talk(
     side: Side, users: Sequence[str], *, turns: int, seed: int
-) -> Mapping[str, list[Milliseconds]]:
+) -> Mapping[str, list[Took]]:
     """Have users take turns; how long each step of each turn took, as the event loop saw it.
 
     One takes turn after turn without a pause; several speak, and are answered, at the same time.
@@ -112,7 +114,7 @@ async def talk(
         seed: What they say.
     """
     draw = random.Random(seed)
-    took: defaultdict[str, list[Milliseconds]] = defaultdict(list)
+    took: defaultdict[str, list[Took]] = defaultdict(list)
     said = [_said(draw) for _ in range(turns)]
     if len(users) == 1:
         for whole in said:
@@ -132,14 +134,15 @@ async def _take_turn(
     side: Side,
     user: str,
     whole: Turn,
-    took: defaultdict[str, list[Milliseconds]],
+    took: defaultdict[str, list[Took]],
     *,
     speaking: Seconds,
 ) -> None:
     async def timed(step: str, work: Awaitable[T]) -> T:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         result = await work
-        took[step].append(1000 * (time.perf_counter() - began))
+        waited, worked = time.perf_counter() - began, time.process_time() - busy
+        took[step].append((1000 * waited, 1000 * worked))
         return result
 
     async with asyncio.TaskGroup() as group:
