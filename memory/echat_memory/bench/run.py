@@ -363,7 +363,8 @@ def _parts(url: str | Path, user: str, other_user: str, turns: int) -> list[Part
                 took.append(_time(call))
             parts.append(Part(turns, name, *_percentiles(took)))
 
-        memory.prefetch(user)
+        first = _time(lambda: memory.prefetch(user))
+        parts.append(Part(turns, f"first prefetch, of {turns // 10:,} turns", first, first))
         part("consents", lambda: memory.allowed(user), lambda: None)
         part("recall", recall, lambda: None)
         part("consents, once another process has written", lambda: memory.allowed(user), elsewhere)
