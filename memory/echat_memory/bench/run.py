@@ -286,7 +286,13 @@ def _talks(who: Sequence[Person], sessions: Sequence[int]) -> list[_Talk]:
 async def _rounds(
     sides: Sequence[Side], talk: _Talk, rounds: int
 ) -> dict[Side, list[dict[str, list[Took]]]]:
-    """What each side took, round by round, the sides in turn; the first round is for warming up."""
+    """What each side took, round by round, the sides in turn.
+
+    Everybody has been heard once before: sessions have begun. The first round is not counted.
+    """
+    for side in sides:
+        for user in talk.users:
+            await side.prefetch(user)
     parts = talk.turns if len(talk.users) == 1 else 1
     took: dict[Side, list[dict[str, list[Took]]]] = {side: [] for side in sides}
     for number in range(rounds + 1):
