@@ -32,6 +32,7 @@ from echat_sdk.pause_profile import PauseProfile
 
 GET_PEER = 'pip install "echat-sdk[bench]"'
 
+_FILLING = 600.0  # seconds, in one transaction
 _ALONE = 30  # turns a round of one user, of 50, of more
 _AT_ONCE = 40
 _MANY = 100
@@ -188,7 +189,7 @@ def run(
         for size in sorted(turns):
             step(f"filling a store with {size:,} turns")
             who = people.people(size - already, name=f"user-{size}")
-            with closing(SQLMemory(url, retention=None)) as memory:
+            with closing(SQLMemory(url, retention=None, busy_timeout=_FILLING)) as memory:
                 if not already and memory.users():
                     raise ConfigError(
                         "the store has users already; give an empty database, for what is "
