@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -106,26 +107,32 @@ def _span(ratio: Ratio | None) -> str:
 def _show(found: MemoryBench) -> None:
     console = Console(highlight=False)
     ratios = {(r.turns, r.sessions, r.of_user, r.step, r.side): r for r in found.ratios}
-    table = Table(title=f"{found.database}, milliseconds", box=None)
-    for name in ("turns", "talking", "step", "whose"):
-        table.add_column(name, no_wrap=True)
-    for name in ("p50", "p95", "cpu", "n", "peer by ours", "cpu"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in found.rows:
-        ratio = ratios.get((row.turns, row.sessions, row.of_user, row.step, row.side))
-        table.add_row(
-            f"{row.turns // 1000:,} k" if row.turns >= 1000 else str(row.turns),
-            f"one of {row.of_user:,}" if row.of_user else f"{row.sessions} at once",
-            row.step,
-            row.side.split(",")[-1].strip().split(" ")[0],
-            f"{row.p50:.2f}",
-            f"{row.p95:.2f}",
-            "" if row.cpu is None else f"{row.cpu:.2f}",
-            str(row.n),
-            _span(ratio),
-            "" if ratio is None or ratio.cpu is None else f"{ratio.cpu:.1f}",
+    for (turns, sessions, of_user), rows in groupby(
+        found.rows, lambda row: (row.turns, row.sessions, row.of_user)
+    ):
+        who = f"one with {of_user:,} talks" if of_user else f"{sessions} at once"
+        table = Table(
+            title=f"{found.database}, {turns:,} turns, {who}: milliseconds",
+            box=None,
+            title_justify="left",
         )
-    console.print(table)
+        for name in ("step", "whose"):
+            table.add_column(name, no_wrap=True)
+        for name in ("p50", "p95", "cpu", "n", "peer by ours", "cpu"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            ratio = ratios.get((turns, sessions, of_user, row.step, row.side))
+            table.add_row(
+                row.step,
+                row.side.split(",")[-1].strip().split(" ")[0],
+                f"{row.p50:.2f}",
+                f"{row.p95:.2f}",
+                "" if row.cpu is None else f"{row.cpu:.2f}",
+                str(row.n),
+                _span(ratio),
+                "" if ratio is None or ratio.cpu is None else f"{ratio.cpu:.1f}",
+            )
+        console.print(table)
     parts = Table(title="ours, called alone, milliseconds", box=None)
     for name in ("turns", "what", "p50", "p95"):
         parts.add_column(name, justify="left" if name == "what" else "right")
