@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
-from echat_sdk.cli import measure_loop, measure_model, measure_turns, rooms
+from echat_sdk.cli import measure_loop, measure_memory, measure_model, measure_turns, rooms
 from echat_sdk.turn import Lang
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ app.command("model")(measure_model.model)
 app.command("encode")(measure_model.encode)
 app.command("turns")(measure_turns.turns)
 app.command("loop")(measure_loop.loop)
+app.command("memory")(measure_memory.memory)
 
 _WIDTH = 40
 

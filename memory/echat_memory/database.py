@@ -62,6 +62,12 @@ class Database(Protocol):
             Collided: of two writes at once this one lost.
         """
 
+    def stamp(self) -> int | None:
+        """A number that is another one after anybody else has committed; None where none is cheap.
+
+        What this connection writes itself does not change it.
+        """
+
     def alone(self) -> AbstractContextManager[Connection]:
         """A `transaction` that writes and that only one process is in at a time."""
 

@@ -2,7 +2,8 @@
 
 What is searched is held in RAM and made from the rows, for each user who is here: the part of each
 turn that tells of something, cut short, and an index of its terms. A turn that is found is looked
-up in the rows again, by user, so that what was erased cannot come back, whoever erased it.
+up in the rows again, by user, wherever others may have written since it was read: what was erased
+cannot come back, whoever erased it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
 
@@ -43,7 +44,8 @@ _COUNT = (
     .group_by(TurnRow.user_id)
 )
 _SINCE = (
-    select(TurnRow.id, TurnRow.transcript, TurnRow.lang)
+    select(TurnRow.id, TurnRow.created_at, TurnRow.transcript, TurnRow.lang, EmotionRow.label)
+    .outerjoin(EmotionRow, and_(EmotionRow.turn_id == TurnRow.id, EmotionRow.source == rows.MODEL))
     .where(
         TurnRow.user_id == bindparam("user"),
         or_(TurnRow.id > bindparam("after"), TurnRow.id.in_(bindparam("changed", expanding=True))),
@@ -67,6 +69,14 @@ _THESE = (
 )
 
 
+class _Said(NamedTuple):
+    """What is told of a turn that is found; the label of its emotion is None where it has none."""
+
+    text: str
+    on: date
+    label: str | None
+
+
 @dataclass(slots=True)
 class _Held:
     """What is held of one user."""
@@ -74,15 +84,20 @@ class _Held:
     user_id: int
     used_at: datetime
     index: Index = field(default_factory=Index)
-    said: dict[int, str] = field(default_factory=dict)
+    said: dict[int, _Said] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
     helped: str = ""
+    is_sure: bool = True  # that rows are as they were read
 
     def take(self, row: Row[Any], text: str, facts: str) -> None:
         """Take in a turn, new or changed, that can be found by the facts told in it as well."""
         # Known again by what its row has, sealed or not.
         self.index.add(row.id, row.transcript, f"{text} {facts}" if text else "")
-        self.said[row.id] = _cut(text)
+        self.said[row.id] = _Said(_cut(text), row.created_at.date(), row.label)
+
+    def told(self, ids: Sequence[int], now: datetime, lang: Lang) -> list[tuple[int, Episode]]:
+        """The turns with these ids as episodes."""
+        return [(i, _episode(self.said[i], now, lang)) for i in ids]
 
 
 class Episodes:
@@ -118,7 +133,7 @@ class Episodes:
 
     def find(
         self,
-        connection: Connection,
+        connection: Connection | None,
         who: str,
         query: str,
         *,
@@ -126,35 +141,54 @@ class Episodes:
         without: Sequence[int],
         now: datetime,
         lang: Lang,
-    ) -> tuple[list[tuple[int, Episode]], str]:
+    ) -> tuple[list[tuple[int, Episode]], str] | None:
         """The ids and words of the turns that fit best, best first; and what helped before.
 
         Args:
-            connection: An open transaction.
+            connection: An open transaction; without one nothing is read.
             who: The user's pseudonym.
             query: The words just heard.
             newest: The rows of their newest turns, newest first; at least one.
             without: Ids of turns that the reply is given anyway.
             now: The present moment.
             lang: Language in which is told when it was.
+
+        Returns:
+            None where rows must be read and there is no connection.
         """
         held = self._held.get(who)
         if held is None or held.user_id != newest[0].user_id:
+            if connection is None:
+                return None
             self.prefetch(connection, who, now)
             held = self._held[who]
         held.used_at = now
-        held.changed.update(r.id for r in newest if not held.index.knows(r.id, r.transcript))
-        if held.changed:
-            self._catch_up(connection, held)
+        if connection is not None:
+            new = (row.id for row in newest if not held.index.knows(row.id, row.transcript))
+            held.changed.update(new)
+            if held.changed:
+                self._catch_up(connection, held)
+        elif held.changed or not held.is_sure:
+            return None
         ids = held.index.find(query, MAX_EPISODES, without=without)
-        if not ids:
-            return [], held.helped
+        if connection is not None and not held.is_sure and ids:
+            ids = self._look_up(connection, held, ids)
+        return held.told(ids, now, lang), held.helped
+
+    def _look_up(self, connection: Connection, held: _Held, ids: Sequence[int]) -> list[int]:
+        """Those of these turns that are still there, and are held as they are there."""
         there = {row.id: row for row in _read(connection, _THESE, _these(held.user_id, ids))}
         if stale := [i for i, row in there.items() if not held.index.knows(i, row.transcript)]:
             held.changed.update(stale)  # another process changed or emptied them
             self._catch_up(connection, held)
-        found = [(i, _episode(held.said[i], there[i], now, lang)) for i in ids if i in there]
-        return found, held.helped
+        for i, row in there.items():
+            held.said[i] = held.said[i]._replace(label=row.label)
+        return [i for i in ids if i in there]
+
+    def doubt(self) -> None:
+        """Rows may have been changed by others: what is found is looked up in them from now on."""
+        for held in self._held.values():
+            held.is_sure = False
 
     def change(self, who: str, turn_id: int) -> None:
         """A turn of a user was replaced; its rows are read again when they are needed."""
@@ -196,22 +230,23 @@ def told_then(
 ) -> tuple[Episode, ...]:
     """The episodes that these turns of a user are, in this order, without those that are gone."""
     there = {row.id: row for row in _read(connection, _THESE, _these(user_id, ids))}
-    return tuple(
-        _episode(_cut(_text(connection, user_id, there[i])), there[i], now, lang)
+    told = (
+        (_cut(_text(connection, user_id, there[i])), there[i].created_at.date(), there[i].label)
         for i in ids
         if i in there
     )
+    return tuple(_episode(_Said(*each), now, lang) for each in told)
 
 
 def _these(user_id: int, ids: Sequence[int]) -> dict[str, Any]:
     return {"user": user_id, "turns": ids}
 
 
-def _episode(said: str, row: Row[Any], now: datetime, lang: Lang) -> Episode:
+def _episode(said: _Said, now: datetime, lang: Lang) -> Episode:
     return Episode(
-        said=said,
-        when=ago((now.date() - row.created_at.date()).days, lang),
-        sounded="" if row.label in (None, UNKNOWN) else row.label,
+        said=said.text,
+        when=ago((now.date() - said.on).days, lang),
+        sounded="" if said.label in (None, UNKNOWN) else said.label,
     )
 
 

@@ -24,6 +24,7 @@ from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.plans import Remembered
 from echat_memory.pseudonym import key_of, pseudonym
+from echat_memory.ready import Ready
 from echat_memory.schema import UserRow
 from echat_memory.sqlite import SQLite
 from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
@@ -76,6 +77,7 @@ class OpenStore:
         self._guests = Guests(clock)
         self._lock = threading.Lock()
         self._episodes = Episodes()
+        self._ready = Ready(self._episodes)
         self._budget = budget
         self._recalled: OrderedDict[str, tuple[str, Remembered]] = OrderedDict()
         self._is_closed = False
@@ -258,26 +260,50 @@ class OpenStore:
         """Drop what is held in RAM of a user's words, or of everybody's; rows are read again."""
         with self._lock:
             self._episodes.forget(who)
+            self._ready.drop(who)
             if who is None:
                 self._recalled.clear()
             else:
                 self._recalled.pop(who, None)
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        """Do something in a transaction that writes; once more where another process was in it."""
+    def _write(self, work: Callable[[Connection], T], *, turns_of: str | None = None) -> T:
+        """Do something in a transaction that writes; once more where another process was in it.
+
+        Args:
+            work: What is done.
+            turns_of: See `Ready.wrote`.
+        """
         try:
-            with self._open(write=True) as connection:
+            with self._open(write=True, turns_of=turns_of) as connection:
                 return work(connection)
         except Collided:
-            with self._open(write=True) as connection:
+            with self._open(write=True, turns_of=turns_of) as connection:
                 return work(connection)
 
     @contextmanager
-    def _open(self, *, write: bool) -> Iterator[Connection]:
+    def _open(self, *, write: bool, turns_of: str | None = None) -> Iterator[Connection]:
+        with self._at_hand(), self._transaction(write=write, turns_of=turns_of) as connection:
+            yield connection
+
+    @contextmanager
+    def _at_hand(self) -> Iterator[Ready]:
+        """What is held of the rows, as they are now, and the lock."""
         with self._lock:
             if self._is_closed:
                 raise StoreError(f"the store {self._database.name} is closed; open it again")
+            self._ready.check(self._database.stamp())
+            yield self._ready
+
+    @contextmanager
+    def _transaction(self, *, write: bool, turns_of: str | None = None) -> Iterator[Connection]:
+        """A transaction, inside `_at_hand`."""
+        try:
             with self._database.transaction(write=write) as connection:
+                if write:  # nobody else writes from here on
+                    self._ready.check(self._database.stamp())
                 sealing.use(connection, self._cipher)
                 audit.use(connection, self._key)
                 yield connection
+        finally:
+            if write:
+                self._ready.wrote(turns_of)

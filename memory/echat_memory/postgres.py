@@ -165,6 +165,9 @@ class PostgreSQL:
                 raise
             self._patience.rewarded()
 
+    def stamp(self) -> None:
+        """See `Database.stamp`: to ask a server is a round trip."""
+
     @property
     def key_file(self) -> Path:
         """On this machine, never in the database."""

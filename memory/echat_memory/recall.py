@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -29,7 +30,7 @@ LATELY = timedelta(days=14)
 """What is older says nothing about how somebody is of late."""
 _READ_FACTS = 100
 
-_Known = tuple[int, str, Fact]  # the id of a fact, how it is told, the fact
+_Fact = tuple[int, str, Fact]  # the id of a fact, how it is told, the fact
 
 _USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).scalar_subquery()
 _TURNS = (
@@ -70,50 +71,117 @@ _FACTS = (
 )
 
 
-def recollect(
-    connection: Connection,
-    who: str,
-    episodes: Episodes,
-    *,
-    query: str,
-    turns: int,
-    now: datetime,
-    budget: int = TOKENS,
-) -> Recalled:
-    """All that memory gives a reply, and what it was made of.
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a reply to a user is given whatever was said, as it is from `since` until `until`.
+
+    Attributes:
+        since: When it was read.
+        until: When it would read otherwise, though no row had changed: a day ends, or a turn is
+            too old to tell how somebody is of late.
+        newest: The rows of their newest turns, newest first; empty for a user without any.
+        turns: The turns of the first of them, as many as are given, oldest first.
+        mood: The line on how they were of late.
+        facts: All that holds, newest first.
+        questions: What is worth asking.
+    """
+
+    since: datetime
+    until: datetime
+    newest: Sequence[Row[Any]] = ()
+    turns: tuple[Turn, ...] = ()
+    mood: str = ""
+    facts: tuple[_Fact, ...] = ()
+    questions: tuple[str, ...] = ()
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is so at a moment."""
+        return self.since <= now < self.until
+
+    @property
+    def lang(self) -> Lang:
+        """The language of the last turn."""
+        return _lang(self.newest[0])
+
+
+def read(connection: Connection, who: str, *, turns: int, now: datetime) -> Basis:
+    """What a reply is given whatever will be said.
 
     Args:
         connection: An open transaction.
         who: The user's pseudonym.
-        episodes: Where earlier turns are searched.
-        query: The words just heard; facts and earlier turns that fit them are found.
         turns: How many of the last turns.
         now: The present moment.
-        budget: Estimated tokens that all of it may take.
     """
     found = newest(connection, who, max(turns, MOOD_TURNS))
+    until = datetime.combine(now.astimezone(UTC).date() + timedelta(1), time(), UTC)
     if not found:
-        return Recalled(Recollection(), Remembered())
-    user_id, lang = found[0].user_id, _lang(found[0])
-    told = [row.id for row in found[:turns]]
-    fitting, helped = episodes.find(
-        connection, who, query, newest=found, without=told, now=now, lang=lang
-    )
-    fitting = [(i, episode) for i, episode in fitting if episode.said]
-    held = list(_facts(connection, user_id, now, lang))
-    first = [known for known in held if known[2].kind is FactKind.BOUNDARY]
-    best = [*first, *_best([known for known in held if known not in first], query)]
-    whole = Recollection(
+        return Basis(now, until)
+    lang = _lang(found[0])
+    facts = tuple(_facts(connection, found[0].user_id, now, lang))
+    return Basis(
+        since=now,
+        until=min([until, *(row.created_at + LATELY for row in found if _is_late(row, now))]),
+        newest=found,
         turns=tuple(turn for _, turn in turns_of(connection, found[:turns])),
         mood=mood_of(found[:MOOD_TURNS], now, lang),
+        facts=facts,
+        questions=questions((fact for _, _, fact in facts), lang),
+    )
+
+
+def recollect(
+    known: Basis,
+    episodes: Episodes,
+    who: str,
+    query: str,
+    *,
+    now: datetime,
+    budget: int = TOKENS,
+    connection: Connection | None = None,
+) -> Recalled | None:
+    """All that memory gives a reply, and what it was made of.
+
+    Args:
+        known: What it is given whatever was said.
+        episodes: Where earlier turns are searched.
+        who: The user's pseudonym.
+        query: The words just heard; facts and earlier turns that fit them are found.
+        now: The present moment.
+        budget: Estimated tokens that all of it may take.
+        connection: An open transaction; without one nothing is read.
+
+    Returns:
+        None where rows must be read and there is no connection.
+    """
+    if not known.newest:
+        return Recalled(Recollection(), Remembered())
+    searched = episodes.find(
+        connection,
+        who,
+        query,
+        newest=known.newest,
+        without=[row.id for row in known.newest[: len(known.turns)]],
+        now=now,
+        lang=known.lang,
+    )
+    if searched is None:
+        return None
+    found, helped = searched
+    fitting = [(i, episode) for i, episode in found if episode.said]
+    first = [fact for fact in known.facts if fact[2].kind is FactKind.BOUNDARY]
+    best = [*first, *_best([fact for fact in known.facts if fact not in first], query)]
+    whole = Recollection(
+        turns=known.turns,
+        mood=known.mood,
         facts=tuple(text for _, text, _ in best),
         episodes=tuple(episode for _, episode in fitting),
-        questions=questions((fact for _, _, fact in held), lang),
-        helped=helped_line(helped, lang),
+        questions=known.questions,
+        helped=helped_line(helped, known.lang),
     )
     given, is_in = fit(whole, budget, first=len(first))
     ids = [*(fact_id for fact_id, _, _ in best), *(turn_id for turn_id, _ in fitting)]
-    kept = [known for known, there in zip(ids, is_in, strict=True) if there]
+    kept = [one for one, there in zip(ids, is_in, strict=True) if there]
     remembered = Remembered(
         facts=tuple(kept[: len(given.facts)]),
         episodes=tuple(kept[len(given.facts) :]),
@@ -129,7 +197,7 @@ def mood_of(newest: Sequence[Row[Any]], now: datetime, lang: Lang) -> str:
     sounded = [
         turn_mood(row.created_at, row.seconds, *_last(row, len(SOUNDED) - 2))
         for row in newest
-        if now - row.created_at <= LATELY
+        if _is_late(row, now)
     ]
     return lately.line(sounded, now=now, lang=lang)
 
@@ -163,6 +231,11 @@ def newest(
     return connection.execute(_TURNS_UNTIL, given | {"until": until}).all()
 
 
+def _is_late(row: Row[Any], now: datetime) -> bool:
+    at: datetime = row.created_at
+    return now - at < LATELY
+
+
 def _last(row: Row[Any], count: int) -> Sequence[Any]:
     return row[-count:]
 
@@ -187,7 +260,7 @@ def turns_of(connection: Connection, found: Sequence[Row[Any]]) -> Iterator[tupl
         yield row, rows.turn_of(row, words, cues[row.id])
 
 
-def _facts(connection: Connection, user_id: int, now: datetime, lang: Lang) -> Iterator[_Known]:
+def _facts(connection: Connection, user_id: int, now: datetime, lang: Lang) -> Iterator[_Fact]:
     for row in connection.execute(_FACTS, {"user": user_id}):
         words = sealing.words(connection, FactRow, row.id, user_id, row._mapping)
         fact = Fact(FactKind(row.kind), words["subject"], words["value"])
@@ -196,7 +269,7 @@ def _facts(connection: Connection, user_id: int, now: datetime, lang: Lang) -> I
             yield row.id, text, fact
 
 
-def _best(found: Sequence[_Known], query: str) -> Sequence[_Known]:
+def _best(found: Sequence[_Fact], query: str) -> Sequence[_Fact]:
     """The facts that share most words with the query; the newest of equals."""
     if len(found) > MAX_FACTS:
         asked = _words(query)

@@ -188,6 +188,15 @@ class SQLite:
                     self._patience.in_vain()
                 raise
 
+    def stamp(self) -> int:
+        """See `Database.stamp`."""
+        with plain_errors(self.path):
+            # Straight to the driver: it is asked at every call.
+            driver = self._connection.connection.driver_connection
+            assert driver is not None
+            (version,) = driver.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     @property
     def key_file(self) -> Path:
         """Beside the file."""

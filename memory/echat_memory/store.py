@@ -23,8 +23,9 @@ from echat_memory import trace as tracing
 from echat_memory.erasable import ErasableStore
 from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
-from echat_memory.plans import Remembered
+from echat_memory.plans import Recalled, Remembered
 from echat_memory.pseudonym import pseudonym
+from echat_memory.recall import Basis
 from echat_memory.rows import StoredTurn
 from echat_memory.schema import UserRow
 from echat_memory.trace import Trace
@@ -110,25 +111,42 @@ class SQLMemory(ErasableStore):
             StoreError: the store cannot be read.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        with self._open(write=False) as connection:
-            allowed = self._consents(connection, who).allowed(now)
-            recalled = recall.recollect(
-                connection,
-                who,
-                self._episodes,
-                query=query,
-                turns=self._turns,
-                now=now,
-                budget=self._budget,
-            )
+        with self._at_hand():
+            # What `prefetch` has read is there still, nearly always.
+            found = self._recollect(None, who, query, now)
+            if found is None:
+                with self._transaction(write=False) as connection:
+                    found = self._recollect(connection, who, query, now)
+            assert found is not None
+            recalled, allowed = found
             if not allowed >= _WORDS:
                 self._episodes.forget(who)
             self._note(who, query, recalled.remembered if allowed >= _PLANS else None)
-        found = recallable(recalled.recollection, allowed)
+        given = recallable(recalled.recollection, allowed)
         # What is held was said before consent was given, or is of a user whose words are not kept.
         held = (in_session(turn, allowed) for turn in self._guests.turns(user))
-        turns = (*held, *found.turns)
-        return replace(found, turns=turns[max(0, len(turns) - self._turns) :])
+        turns = (*held, *given.turns)
+        return replace(given, turns=turns[max(0, len(turns) - self._turns) :])
+
+    def _recollect(
+        self, connection: Connection | None, who: str, query: str, now: datetime
+    ) -> tuple[Recalled, frozenset[str]] | None:
+        """What a reply is given, and what is allowed; without a connection None where rows tell."""
+        said, known = self._ready.consents(who), self._ready.known(who, now)
+        if connection is not None:
+            said = said or self._consents(connection, who)
+            known = known or self._read(connection, who, now)
+        if said is None or known is None:
+            return None
+        recalled = recall.recollect(
+            known, self._episodes, who, query, now=now, budget=self._budget, connection=connection
+        )
+        return None if recalled is None else (recalled, said.allowed(now))
+
+    def _read(self, connection: Connection, who: str, now: datetime) -> Basis:
+        known = recall.read(connection, who, turns=self._turns, now=now)
+        self._ready.hold(who, known)
+        return known
 
     def _note(self, who: str, query: str, remembered: Remembered | None) -> None:
         """Hold what a reply was given until its turn is kept; under the lock."""
@@ -150,6 +168,8 @@ class SQLMemory(ErasableStore):
                 self._episodes.prefetch(connection, who, now)
             else:
                 self._episodes.forget(who)
+            if self._database.stamp() is not None:  # else it would be read again
+                self._read(connection, who, now)
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make what the user agreed to of a turn, and of the facts told in it, durable.
@@ -165,8 +185,8 @@ class SQLMemory(ErasableStore):
                 was kept.
         """
         who, now = pseudonym(self._key, user), self._clock()
-        with self._open(write=False) as connection:  # guests wait for no lock
-            known = self._consents(connection, who)
+        with self._at_hand():  # guests wait for no lock of the database
+            known = self._said(who)
             query, remembered = self._recalled.get(who, ("", None))
         is_guests = turn_id is not None and self._guests.is_guests(turn_id)
         if not is_guests and permitted(turn, known.allowed(now)) is not None:
@@ -182,7 +202,7 @@ class SQLMemory(ErasableStore):
                     plans.write(connection, row_id, turn, given)
                 return known, row_id
 
-            known, row_id = self._write(write)
+            known, row_id = self._write(write, turns_of=who)
             allowed = known.allowed(now)
             if row_id is not None:
                 if turn_id is not None:
@@ -222,7 +242,7 @@ class SQLMemory(ErasableStore):
             pauses.write(connection, who, profile)
             return True
 
-        if not (self.allowed(user) >= _PAUSES and self._write(write)):
+        if not (self.allowed(user) >= _PAUSES and self._write(write, turns_of=who)):
             self._guests.keep_pauses(user, profile)
 
     def consents(self, user: str) -> Consents:
@@ -231,8 +251,8 @@ class SQLMemory(ErasableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._open(write=False) as connection:
-            return self._consents(connection, pseudonym(self._key, user))
+        with self._at_hand():
+            return self._said(pseudonym(self._key, user))
 
     def allowed(self, user: str) -> frozenset[str]:
         """The purposes that this user may be used for now.
@@ -308,9 +328,20 @@ class SQLMemory(ErasableStore):
 
     def _consents(self, connection: Connection, who: str, *, lock: bool = False) -> Consents:
         """What a user said; with `lock`, nobody else can add to it in this transaction."""
+        if (held := self._ready.consents(who)) is not None:
+            return held
         if lock:
             connection.execute(_LOCK_USER, {"who": who})
-        return Consents(consents.read(connection, who), self._unasked, self._barred)
+        said = Consents(consents.read(connection, who), self._unasked, self._barred)
+        self._ready.hold(who, said)
+        return said
+
+    def _said(self, who: str) -> Consents:
+        """What a user said, inside `_at_hand`."""
+        if (held := self._ready.consents(who)) is not None:
+            return held
+        with self._transaction(write=False) as connection:
+            return self._consents(connection, who)
 
     def mood(self, user: str, *, since: date | None = None, zone: tzinfo = UTC) -> MoodReport:
         """How a user has sounded: days, sittings, home base, deviation, trend.

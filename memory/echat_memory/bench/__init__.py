@@ -1,0 +1,1 @@
+"""What `echat bench memory` measures: memory on the turn path, beside aiosqlite and asyncpg."""

@@ -1,0 +1,95 @@
+"""What was read of the people who are here, used again as long as it is what the rows say.
+
+All that a reply is given whatever will be said is read when somebody begins to speak, so that at
+the end of their turn no row is. It counts until anybody writes: another process, which
+`Database.stamp` tells, or this one, which tells it here. Where there is no stamp rows are read
+each time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from datetime import datetime
+from typing import TypeVar
+
+from echat_memory.episodes import SILENCE, Episodes
+from echat_memory.recall import Basis
+from echat_sdk.consent import Consents
+
+T = TypeVar("T")
+
+MOST_USERS = 1_000
+"""Users of whom something is held; of more, whoever was here longest ago is dropped."""
+
+
+class Ready:
+    """What is held of every user who is here. Called under the store's lock.
+
+    Args:
+        episodes: Where earlier turns are searched; told when others may have changed them.
+    """
+
+    def __init__(self, episodes: Episodes) -> None:
+        self._episodes = episodes
+        self._stamp: Hashable = None
+        self._consents: OrderedDict[str, Consents] = OrderedDict()
+        self._known: OrderedDict[str, Basis] = OrderedDict()
+
+    def check(self, stamp: Hashable) -> None:
+        """Drop all, unless nothing was written elsewhere since; before each use.
+
+        Args:
+            stamp: What `Database.stamp` gives now.
+        """
+        if stamp is None or stamp != self._stamp:
+            self.wrote(None)
+        self._stamp = stamp
+
+    def consents(self, who: str) -> Consents | None:
+        """What a user said, if it is held."""
+        return self._consents.get(who)
+
+    def known(self, who: str, now: datetime) -> Basis | None:
+        """What a reply to this user is given at this moment, if it is held."""
+        known = self._known.get(who)
+        return known if known is not None and known.holds(now) else None
+
+    def hold(self, who: str, what: Consents | Basis) -> None:
+        """Hold what was read of a user since the last `check`."""
+        if self._stamp is None:
+            return
+        if isinstance(what, Consents):
+            _put(self._consents, who, what)
+            return
+        while self._known and abs(what.since - next(iter(self._known.values())).since) > SILENCE:
+            self._known.popitem(last=False)
+        _put(self._known, who, what)
+
+    def wrote(self, turns_of: str | None) -> None:
+        """This process has written.
+
+        Args:
+            turns_of: The user of whom a turn was written, or pauses, and nothing else of anybody;
+                None where it may have been anything.
+        """
+        if turns_of is None:
+            self.drop()
+            self._episodes.doubt()
+        else:
+            self._known.pop(turns_of, None)
+
+    def drop(self, who: str | None = None) -> None:
+        """Hold no more of a user, or of anybody for None."""
+        for held in (self._consents, self._known):
+            if who is None:
+                held.clear()
+            else:
+                held.pop(who, None)
+
+
+def _put(held: OrderedDict[str, T], who: str, what: T) -> None:
+    held[who] = what
+    held.move_to_end(who)
+    if len(held) > MOST_USERS:
+        held.popitem(last=False)
