@@ -261,6 +261,8 @@ def test_what_other_turns_had_been_given_of_it_is_in_no_plan_any_more(
     for text in _remembered(each):
         assert home not in map(str, text["episodes"])
     assert each.trace("ada", bare).last_turns == 6
+    each.erase("ada", turn=asked)
+    assert each.trace("ada", bare).last_turns == 5
     assert not each.recall("ada", query=query).episodes  # nor in the search in RAM
 
 
