@@ -255,6 +255,21 @@ def test_a_lost_end_is_found_by_a_head_that_was_kept_and_only_so(
     assert not memory.verify().is_whole  # for a log has begun with its store
 
 
+def test_what_another_copy_of_the_store_wrote_does_not_follow(memory: SQLMemory) -> None:
+    """Its records are genuine, and have the right numbers."""
+    _add(memory, "one")
+    common = _rows(memory)
+    _add(memory, "two", "three")
+    here = _rows(memory)
+    _put(memory, common)
+    _add(memory, "other two", "other three")
+    there = _rows(memory)
+    assert memory.verify().is_whole
+    _put(memory, [*here[:-1], there[-1]])
+    found = memory.verify()
+    assert (found.broken_at, found.why) == (4, "it does not follow the one before")
+
+
 def test_who_has_the_rows_and_another_key_forges_nothing(
     memory: SQLMemory, store: Path | str
 ) -> None:
