@@ -320,7 +320,7 @@ def test_the_users_own_word_stays_when_the_turn_is_written_whole(memory: SQLMemo
 
 def test_the_users_own_word_is_erased_with_the_user(memory: SQLMemory, talked: list[str]) -> None:
     memory.report("ada", talked[0], Emotion.FEAR)
-    assert memory.erase("ada")["turn_emotions"] == 22
+    assert memory.erase("ada").counts["turn_emotions"] == 22
     assert memory.mood("ada").n_turns == 0
 
 
