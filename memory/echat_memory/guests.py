@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 
+from echat_memory import guest_facts
+from echat_memory.extraction import extract
+from echat_memory.facts import Fact
+from echat_memory.recall import MAX_FACTS
 from echat_memory.remembering import SESSION_GAP
 from echat_sdk.consent import (
     REFUSALS,
@@ -34,10 +38,17 @@ RECENT_TURNS = 6
 _PREFIX = "guest-"
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    at: datetime
+    turn: Turn
+    told: tuple[Fact, ...]
+
+
 @dataclass(slots=True)
 class _Guest:
     seen: datetime
-    turns: OrderedDict[str, tuple[datetime, Turn]] = field(default_factory=OrderedDict)
+    turns: OrderedDict[str, _Held] = field(default_factory=OrderedDict)
     pauses: PauseProfile = field(default_factory=PauseProfile)
     given: dict[str, Consent] = field(default_factory=dict)
 
@@ -64,7 +75,16 @@ class Guests:
         """What a user said in this session, oldest first."""
         with self._lock:
             guest = self._find(user)
-            return tuple(turn for _, turn in guest.turns.values()) if guest else ()
+            return tuple(held.turn for held in guest.turns.values()) if guest else ()
+
+    def facts(self, user: str) -> tuple[str, ...]:
+        """What holds of all that a user told in this session, newest first, as a reply sees it."""
+        with self._lock:
+            guest = self._find(user)
+            held = list(guest.turns.values()) if guest else []
+        told = guest_facts.holding(each.told for each in held)
+        lang: Lang = "zh" if held and held[-1].turn.lang == "zh" else "en"
+        return guest_facts.lines(told, today=self._clock().date(), lang=lang)[:MAX_FACTS]
 
     def add(self, user: str, turn: Turn, turn_id: str | None = None) -> str:
         """Hold a turn, new or in the place of one that is held; returns its id.
@@ -119,7 +139,7 @@ class Guests:
             if not guest or not guest.turns:
                 return None
             turn_id = next(reversed(guest.turns))
-            return guest.turns[turn_id][0], turn_id
+            return guest.turns[turn_id].at, turn_id
 
     def forget(
         self, user: str, *, turn: str | None = None, since: datetime | None = None
@@ -137,8 +157,8 @@ class Guests:
                 return frozenset()
             gone = frozenset(
                 turn_id
-                for turn_id, (at, _) in guest.turns.items()
-                if turn in (None, turn_id) and (since is None or at >= since)
+                for turn_id, held in guest.turns.items()
+                if turn in (None, turn_id) and (since is None or held.at >= since)
             )
             for turn_id in gone:
                 del guest.turns[turn_id]
@@ -171,8 +191,8 @@ class Guests:
 
     def _put(self, user: str, turn_id: str, turn: Turn) -> None:
         guest = self._guests.get(user) or self._new(user)
-        at = guest.turns[turn_id][0] if turn_id in guest.turns else self._clock()
-        guest.turns[turn_id] = at, turn
+        at = guest.turns[turn_id].at if turn_id in guest.turns else self._clock()
+        guest.turns[turn_id] = _Held(at, turn, tuple(extract(turn.transcript, turn.lang)))
         if len(guest.turns) > MOST_TURNS:
             guest.turns.popitem(last=False)
 
@@ -204,10 +224,10 @@ class GuestMemory:
         self._guests = Guests(clock)
 
     def recall(self, user: str, *, query: str = "") -> Recollection:
-        """The last turns of this session; see `Memory.recall`."""
+        """The last turns of this session, and what was told in it; see `Memory.recall`."""
         allowed = self.allowed(user)
         held = (in_session(turn, allowed) for turn in self._guests.turns(user)[-self._turns :])
-        return Recollection(turns=tuple(held))
+        return Recollection(turns=tuple(held), facts=self._guests.facts(user))
 
     def prefetch(self, user: str) -> None:
         """Nothing to make ready: what is held is at hand."""

@@ -25,7 +25,7 @@ from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
 from echat_memory.plans import Recalled, Remembered
 from echat_memory.pseudonym import pseudonym
-from echat_memory.recall import Basis
+from echat_memory.recall import MAX_FACTS, Basis
 from echat_memory.rows import StoredTurn
 from echat_memory.schema import UserRow
 from echat_memory.trace import Trace
@@ -126,7 +126,10 @@ class SQLMemory(ErasableStore):
         # What is held was said before consent was given, or is of a user whose words are not kept.
         held = (in_session(turn, allowed) for turn in self._guests.turns(user))
         turns = (*held, *given.turns)
-        return replace(given, turns=turns[max(0, len(turns) - self._turns) :])
+        facts = dict.fromkeys((*given.facts, *self._guests.facts(user)))
+        return replace(
+            given, turns=turns[max(0, len(turns) - self._turns) :], facts=tuple(facts)[:MAX_FACTS]
+        )
 
     def _recollect(
         self, connection: Connection | None, who: str, query: str, now: datetime
