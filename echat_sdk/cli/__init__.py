@@ -12,7 +12,7 @@ import os
 import sys
 
 from echat_sdk.cli import interrupts
-from echat_sdk.errors import EChatError, ModelError, StoreError, UnsupportedError
+from echat_sdk.errors import EChatError, ModelError, StoreError, UnknownUserError, UnsupportedError
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def _run(arguments: list[str]) -> int:
 def exit_code(error: EChatError) -> int:
     """The exit code that tells what kind of thing went wrong."""
     match error:
-        case UnsupportedError():
+        case UnsupportedError() | UnknownUserError():
             return 2
         case ModelError():
             return 3

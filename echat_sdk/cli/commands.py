@@ -12,6 +12,7 @@ from echat_sdk.cli import (
     live,
     measure,
     memory,
+    memory_export,
     models,
     replay,
     settings,
@@ -37,6 +38,8 @@ models.app.command("assemble")(checkpoints.assemble)
 models.app.command("export")(checkpoints.export)
 memory.app.command("consent")(consents.consent)
 memory.app.command("sweep")(consents.sweep)
+memory.app.command("export")(memory_export.export)
+memory.app.command("import")(memory_export.import_document)
 app.add_typer(models.app, name="models")
 app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, event, exc
@@ -182,6 +182,10 @@ class SQLite:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                     self._patience.in_vain()
                 raise
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """See `Database.snapshot`: here any read may take its time."""
+        return self.transaction(write=False)
 
     @property
     def key_file(self) -> Path:

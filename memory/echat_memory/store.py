@@ -12,8 +12,8 @@ from echat_memory import consents, felt, mood_report, pauses, plans, recall, rem
 from echat_memory import trace as tracing
 from echat_memory.forgetting import forget_refused, forget_user
 from echat_memory.mood_report import MoodReport
-from echat_memory.open_store import OpenStore
 from echat_memory.plans import Remembered
+from echat_memory.portable import PortableStore
 from echat_memory.pseudonym import pseudonym
 from echat_memory.rows import StoredTurn
 from echat_memory.schema import UserRow
@@ -51,7 +51,7 @@ _FELT = frozenset({Purpose.INFER_EMOTION, Purpose.STORE_EMOTION, Purpose.LONG_TE
 _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 
 
-class SQLMemory(OpenStore):
+class SQLMemory(PortableStore):
     """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
