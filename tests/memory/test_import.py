@@ -207,12 +207,12 @@ def other(
 _numbers = itertools.count()
 
 
-history = st.lists(steps(), min_size=1, max_size=8)
+history = st.lists(steps(), min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.timeout(120)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(history=history, by_the_way=st.lists(steps(), max_size=3))
 def test_what_was_exported_and_taken_in_elsewhere_is_the_same(
     memory: SQLMemory,
