@@ -9,8 +9,17 @@ from __future__ import annotations
 from echat_memory.guests import GuestMemory
 from echat_memory.keys import Encryption
 from echat_memory.mood_report import MoodReport
+from echat_memory.portable import Imported
 from echat_memory.rows import StoredTurn
 from echat_memory.store import SQLMemory
 from echat_memory.trace import Trace
 
-__all__ = ["Encryption", "GuestMemory", "MoodReport", "SQLMemory", "StoredTurn", "Trace"]
+__all__ = [
+    "Encryption",
+    "GuestMemory",
+    "Imported",
+    "MoodReport",
+    "SQLMemory",
+    "StoredTurn",
+    "Trace",
+]

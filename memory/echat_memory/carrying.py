@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from echat_memory.document import ConsentEntry
 from echat_sdk.consent import REMEMBERED, Consent, Consents, ConsentState
+
+if TYPE_CHECKING:
+    from echat_memory.document import ConsentEntry
 
 CHANNEL = "import"
 """How the answers came about that an import adds."""

@@ -11,7 +11,7 @@ import json
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -26,6 +26,7 @@ from echat_memory.document import (
     FactEntry,
     Person,
     PlanEntry,
+    SafetyEntry,
     SessionEntry,
     TurnEntry,
 )
@@ -101,22 +102,6 @@ class Checked:
     person: Person
     pauses: PauseProfile | None
     consents: tuple[ConsentEntry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import did.
-
-    Attributes:
-        user: The host's own id of whose memory it is now.
-        counts: The rows written to each table.
-        left_out: What was not taken over: thoughts and facts that no program of ours has written,
-            and rows, by table, of what the person has not agreed to here.
-    """
-
-    user: str
-    counts: Mapping[str, int]
-    left_out: Mapping[str, int]
 
 
 # --- checking --------------------------------------------------------------------------------
@@ -290,8 +275,7 @@ def write(
     writer.sessions()
     writer.turns()
     writer.facts()
-    writer.plans()
-    writer.safety()
+    writer.plans_and_safety()
     return +writer.counts, +writer.left_out
 
 
@@ -372,22 +356,29 @@ class _Writer:
         if known:
             self._connection.execute(_SUPERSEDE, known)
 
-    def plans(self) -> None:
-        for batch in self._batches("turns"):
-            chosen = [(entry.id, entry.plan) for entry in batch if entry.plan is not None]
-            self.put(PlanRow, [self._plan(number, plan) for number, plan in chosen])
-
-    def safety(self) -> None:
-        for batch in self._batches("safety_events"):
-            columns = [
-                {
-                    **entry.model_dump(exclude={"turn"}),
-                    "user_id": self._user_id,
-                    "turn_id": self._turns.row(entry.turn),
-                }
-                for entry in batch
-            ]
-            self.put(SafetyRow, columns)
+    def plans_and_safety(self) -> None:
+        """What names turns and facts; in one pass, for each reads the file again."""
+        for batch in self._batches("turns", "safety_events"):
+            self.put(
+                PlanRow,
+                [
+                    self._plan(entry.id, entry.plan)
+                    for entry in batch
+                    if isinstance(entry, TurnEntry) and entry.plan is not None
+                ],
+            )
+            self.put(
+                SafetyRow,
+                [
+                    {
+                        **entry.model_dump(exclude={"turn"}),
+                        "user_id": self._user_id,
+                        "turn_id": self._turns.row(entry.turn),
+                    }
+                    for entry in batch
+                    if isinstance(entry, SafetyEntry)
+                ],
+            )
 
     def _turn(self, entry: TurnEntry) -> dict[str, Any]:
         think = vetting.thought(entry.think)
@@ -429,9 +420,9 @@ class _Writer:
             ids.add(entry.id, row)
         self.counts[table.__tablename__] += len(found)
 
-    def _batches(self, key: str) -> Iterator[list[Any]]:
-        """The entries of a list, some at a time."""
-        entries = (entry for piece, entry in self._file.entries(key) if piece.index != -1)
+    def _batches(self, *keys: str) -> Iterator[list[Any]]:
+        """The entries of some lists, some at a time."""
+        entries = (entry for piece, entry in self._file.entries(*keys) if piece.index != -1)
         while batch := list(islice(entries, _BATCH)):
             yield batch
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from echat_memory import consents, emotionml, exporting, importing, reading
+from echat_memory import consents
 from echat_memory.carrying import carry
 from echat_memory.forgetting import forget_refused
-from echat_memory.importing import Imported
 from echat_memory.open_store import OpenStore
 from echat_memory.pseudonym import pseudonym
 from echat_sdk.consent import REMEMBERED, Consents, Purpose
 from echat_sdk.errors import ConsentError, DocumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        user: The host's own id of whose memory it is now.
+        counts: The rows written to each table.
+        left_out: What was not taken over: thoughts and facts that no program of ours has written,
+            and rows, by table, of what the person has not agreed to here.
+    """
+
+    user: str
+    counts: Mapping[str, int]
+    left_out: Mapping[str, int]
 
 
 class PortableStore(OpenStore):
@@ -35,6 +51,8 @@ class PortableStore(OpenStore):
             StoreError: the store cannot be read.
             UnknownUserError: nothing is kept of them.
         """
+        from echat_memory import exporting  # here, for its models take time at every start
+
         who, now = pseudonym(self._key, user), self._clock()
         return self._pieces(lambda connection: exporting.export(connection, who, user, now))
 
@@ -45,6 +63,8 @@ class PortableStore(OpenStore):
             StoreError: the store cannot be read.
             UnknownUserError: nothing is kept of them.
         """
+        from echat_memory import emotionml
+
         who = pseudonym(self._key, user)
         return self._pieces(lambda connection: emotionml.export(connection, who))
 
@@ -81,6 +101,8 @@ class PortableStore(OpenStore):
             StoreError: nothing was written; or it was, but something keeps what was replaced from
                 being removed to the last byte; says which.
         """
+        from echat_memory import importing, reading
+
         now = self._clock()
         with reading.opened(path) as file:
             checked = importing.check(file, now)

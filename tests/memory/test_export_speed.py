@@ -34,7 +34,7 @@ TURN = Turn(
 )
 
 _STEP = """
-import json, resource, sys, time
+import json, re, sys, time
 from contextlib import closing
 from pathlib import Path
 from echat_memory import Encryption, SQLMemory
@@ -52,7 +52,8 @@ with closing(
     else:
         memory.import_document(Path(document))
 took = time.perf_counter() - began
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not `getrusage`, which begins with the peak of whoever started us.
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps([took, peak]))
 """
 

@@ -356,7 +356,7 @@ def test_a_failed_import_leaves_what_it_was_to_replace(
     def full(*_: object) -> None:
         raise StoreError("no space is left")
 
-    monkeypatch.setattr(importing._Writer, "safety", full)
+    monkeypatch.setattr(importing._Writer, "plans_and_safety", full)
     with pytest.raises(StoreError, match="no space"):
         memory.import_document(path, agreed=True, replace=True)
     assert exported(memory) == before
