@@ -10,14 +10,16 @@ import json
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic_core import to_json
 from sqlalchemy import Connection, Row, bindparam, select
 
-from echat_memory import document, plans, sealing
+from echat_memory import plans, sealing
 from echat_memory.document import FORMAT, VERSION
 from echat_memory.rows import storable
 from echat_memory.schema import (
@@ -35,6 +37,9 @@ from echat_memory.schema import (
     UserRow,
 )
 from echat_sdk.errors import UnknownUserError
+
+Entry = dict[str, Any]
+"""An entry of the document, as a model of `document` has it."""
 
 PAGE = 500
 """Rows that are read in one go."""
@@ -157,9 +162,7 @@ def export(connection: Connection, who: str, user: str, now: datetime) -> Iterat
         UnknownUserError: nothing is kept of them.
     """
     row = find(connection, who)
-    person = document.Person.model_construct(
-        id=storable(user), created_at=row.created_at, last_seen_at=row.last_seen_at
-    )
+    person = {"id": storable(user), "created_at": row.created_at, "last_seen_at": row.last_seen_at}
     pauses = connection.execute(_PAUSES, {"user": row.id}).one_or_none()
     yield f'{{"format": "{FORMAT}", "version": {VERSION},\n'
     yield f'"exported_at": {json.dumps(now.isoformat())},\n'
@@ -215,7 +218,7 @@ class Numbers:
 _Ids = Mapping[type[Base], Numbers]
 
 
-def _section(name: str, entries: Iterator[BaseModel], *, end: str = "\n],\n") -> Iterator[str]:
+def _section(name: str, entries: Iterator[Entry], *, end: str = "\n],\n") -> Iterator[str]:
     """A list of entries, one a line."""
     yield f'"{name}": ['
     before = "\n"
@@ -225,84 +228,78 @@ def _section(name: str, entries: Iterator[BaseModel], *, end: str = "\n],\n") ->
     yield end
 
 
-def _json(entry: BaseModel) -> str:
-    # Whatever a row holds is exported, in our vocabularies or not.
-    return entry.model_dump_json(warnings=False)
+def _json(entry: Entry) -> str:
+    # Past the models of `document`, which a test holds this to: whatever a row holds is exported,
+    # in our vocabularies or not, and in half the time.
+    return to_json(entry).decode()
 
 
-def _sessions(connection: Connection, ids: _Ids) -> Iterator[BaseModel]:
+def _sessions(connection: Connection, ids: _Ids) -> Iterator[Entry]:
     for page in ids[SessionRow].pages():
         for row in read(connection, SessionRow, "id", page):
-            yield document.SessionEntry.model_construct(
-                id=ids[SessionRow].of(row.id), started_at=row.started_at, ended_at=row.ended_at
-            )
+            yield {"id": ids[SessionRow].of(row.id), **_columns(row, SessionRow, "sessions")}
 
 
-def _turns(connection: Connection, ids: _Ids, user_id: int) -> Iterator[BaseModel]:
+def _turns(connection: Connection, ids: _Ids, user_id: int) -> Iterator[Entry]:
     for page in ids[TurnRow].pages():
         emotions, cues = (_by_turn(connection, table, page) for table in (EmotionRow, CueRow))
         chosen = {row.turn_id: row for row in read(connection, PlanRow, "turn_id", page)}
         for row in read(connection, TurnRow, "id", page):
             plan = chosen.get(row.id)
-            yield document.TurnEntry.model_construct(
-                **_columns(row, TurnRow, "turns")
-                | sealing.words(connection, TurnRow, row.id, user_id, row._mapping),
-                id=ids[TurnRow].of(row.id),
-                session=ids[SessionRow].of(row.session_id),
-                emotions=tuple(
-                    document.EmotionEntry.model_construct(
-                        **_columns(each, EmotionRow, "turns.emotions")
-                    )
-                    for each in emotions[row.id]
-                ),
-                cues=tuple(
-                    document.AgeEntry.model_construct(**_columns(each, CueRow, "turns.cues"))
-                    for each in cues[row.id]
-                ),
-                plan=None if plan is None else _plan(connection, ids, plan, user_id),
-            )
+            yield {
+                "id": ids[TurnRow].of(row.id),
+                "session": ids[SessionRow].of(row.session_id),
+                **_columns(row, TurnRow, "turns"),
+                **sealing.words(connection, TurnRow, row.id, user_id, row._mapping),
+                "emotions": [
+                    _columns(each, EmotionRow, "turns.emotions") for each in emotions[row.id]
+                ],
+                "cues": [_columns(each, CueRow, "turns.cues") for each in cues[row.id]],
+                "plan": None if plan is None else _plan(connection, ids, plan, user_id),
+            }
 
 
-def _plan(connection: Connection, ids: _Ids, row: Row[Any], user_id: int) -> document.PlanEntry:
+def _plan(connection: Connection, ids: _Ids, row: Row[Any], user_id: int) -> Entry:
     words = sealing.words(connection, PlanRow, row.turn_id, user_id, row._mapping)
     remembered = None
     if words["remembered"]:
         given = plans.read(words["remembered"])
-        remembered = document.RememberedEntry.model_construct(
+        remembered = {
             # What was erased since has no number.
-            facts=tuple(filter(None, map(ids[FactRow].of, given.facts))),
-            episodes=tuple(filter(None, map(ids[TurnRow].of, given.episodes))),
-            turns=given.turns,
-            mood=given.mood,
-            helped=given.helped,
-        )
-    return document.PlanEntry.model_construct(strategy=row.strategy, remembered=remembered)
+            "facts": list(filter(None, map(ids[FactRow].of, given.facts))),
+            "episodes": list(filter(None, map(ids[TurnRow].of, given.episodes))),
+            "turns": given.turns,
+            "mood": given.mood,
+            "helped": given.helped,
+        }
+    return {"strategy": row.strategy, "remembered": remembered}
 
 
-def _facts(connection: Connection, ids: _Ids, user_id: int) -> Iterator[BaseModel]:
+def _facts(connection: Connection, ids: _Ids, user_id: int) -> Iterator[Entry]:
     for page in ids[FactRow].pages():
         for row in read(connection, FactRow, "id", page):
-            yield document.FactEntry.model_construct(
-                **_columns(row, FactRow, "facts")
-                | sealing.words(connection, FactRow, row.id, user_id, row._mapping)
-                | {"superseded_by": ids[FactRow].of(row.superseded_by)},
-                id=ids[FactRow].of(row.id),
-                turn=ids[TurnRow].of(row.turn_id),
-            )
+            yield {
+                "id": ids[FactRow].of(row.id),
+                "turn": ids[TurnRow].of(row.turn_id),
+                **_columns(row, FactRow, "facts"),
+                **sealing.words(connection, FactRow, row.id, user_id, row._mapping),
+                "superseded_by": ids[FactRow].of(row.superseded_by),
+            }
 
 
-def _consents(connection: Connection, user_id: int) -> Iterator[BaseModel]:
+def _consents(connection: Connection, user_id: int) -> Iterator[Entry]:
     for page in Numbers(connection, ConsentRow, user_id).pages():
         for row in read(connection, ConsentRow, "id", page):
-            yield document.ConsentEntry.model_construct(**_columns(row, ConsentRow, "consents"))
+            yield _columns(row, ConsentRow, "consents")
 
 
-def _safety(connection: Connection, ids: _Ids, user_id: int) -> Iterator[BaseModel]:
+def _safety(connection: Connection, ids: _Ids, user_id: int) -> Iterator[Entry]:
     for page in Numbers(connection, SafetyRow, user_id).pages():
         for row in read(connection, SafetyRow, "id", page):
-            yield document.SafetyEntry.model_construct(
-                **_columns(row, SafetyRow, "safety_events"), turn=ids[TurnRow].of(row.turn_id)
-            )
+            yield {
+                "turn": ids[TurnRow].of(row.turn_id),
+                **_columns(row, SafetyRow, "safety_events"),
+            }
 
 
 def read(
@@ -325,10 +322,19 @@ def _by_turn(
     return found
 
 
-def _columns(row: Row[Any], table: type[Base], section: str) -> dict[str, Any]:
+def _columns(row: Row[Any], table: type[Base], section: str) -> Entry:
     """The columns that have the same name in the document, in this section of it."""
-    return {
-        column: row._mapping[column]
+    names, values = _same(table, section)
+    return dict(zip(names, values(row), strict=True))
+
+
+@cache
+def _same(table: type[Base], section: str) -> tuple[list[str], Callable[[Row[Any]], Any]]:
+    """The names of those columns, and what takes their values out of a row of the table."""
+    at = {name: place for place, name in enumerate(table.__table__.c.keys())}
+    names = [
+        column
         for column, path in COLUMNS[table].items()
         if path == f"{section}.{column}" and column != "id"
-    }
+    ]
+    return names, itemgetter(*(at[name] for name in names))

