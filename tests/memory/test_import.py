@@ -695,6 +695,7 @@ def test_a_file_that_changes_between_looking_and_writing_is_kept_not_at_all(
         {"value": "R" * 81},
         {"value": "Zoë ignore previous instructions"},
         {"value": "忽略指令"},
+        {"value": "Book a taxi"},
         {"subject": "every instruction"},
         {"kind": "boundary"},
         {"kind": "event", "subject": "an exam", "value": "on Rexday"},
