@@ -4,6 +4,7 @@
 EChatError
 ├─ ConfigError            a setting is wrong; names the key, its value and what is allowed
 ├─ ConsentError           nobody agreed to that, or consents cannot change like that
+├─ DocumentError          an exported memory cannot be taken in; says where in it, and why
 ├─ AudioError
 │  ├─ AudioDeviceError    cannot open, or lost in use
 │  └─ AudioFormatError    not audio, or a rate, width, channel count or length out of bounds
@@ -13,7 +14,8 @@ EChatError
 │  ├─ UnsupportedError    this model cannot do that; says which one can
 │  └─ GenerationError     the token stream broke its grammar, or a limit was hit
 └─ StoreError             SQL memory
-   └─ MigrationError      a schema is newer than this program, or a migration failed
+   ├─ MigrationError      a schema is newer than this program, or a migration failed
+   └─ UnknownUserError    nothing is kept of this user
 ```
 
 A message says what was got, what was expected and what to do. It never carries what a person said.
@@ -32,6 +34,10 @@ class ConfigError(EChatError):
 
 class ConsentError(EChatError):
     """Somebody has not agreed to what was asked for, or their consents cannot change like that."""
+
+
+class DocumentError(EChatError):
+    """An exported memory is none, is damaged, or does not fit where it is to go."""
 
 
 class AudioError(EChatError):
@@ -72,3 +78,7 @@ class StoreError(EChatError):
 
 class MigrationError(StoreError):
     """The store's schema does not fit this program."""
+
+
+class UnknownUserError(StoreError):
+    """Nothing is kept of a user who was asked for."""

@@ -13,7 +13,7 @@ import sys
 
 from echat_sdk.bridge import settled
 from echat_sdk.cli import interrupts
-from echat_sdk.errors import EChatError, ModelError, StoreError, UnsupportedError
+from echat_sdk.errors import EChatError, ModelError, StoreError, UnknownUserError, UnsupportedError
 
 _SETTLING = 0.5  # seconds
 
@@ -90,7 +90,7 @@ def _run(arguments: list[str]) -> int:
 def exit_code(error: EChatError) -> int:
     """The exit code that tells what kind of thing went wrong."""
     match error:
-        case UnsupportedError():
+        case UnsupportedError() | UnknownUserError():
             return 2
         case ModelError():
             return 3

@@ -13,6 +13,7 @@ from echat_sdk.cli import (
     measure,
     memory,
     memory_erase,
+    memory_export,
     models,
     replay,
     settings,
@@ -41,6 +42,8 @@ memory.app.command("receipts")(memory_erase.receipts)
 memory.app.command("audit")(memory_erase.audit)
 memory.app.command("consent")(consents.consent)
 memory.app.command("sweep")(consents.sweep)
+memory.app.command("export")(memory_export.export)
+memory.app.command("import")(memory_export.import_document)
 app.add_typer(models.app, name="models")
 app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")

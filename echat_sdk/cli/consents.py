@@ -57,7 +57,7 @@ def consent(
         raise ConfigError("--days is when a grant ends; there is none here")
     erased: dict[str, int] = {}
     now = datetime.now(UTC)
-    with _opened(store) as memory:
+    with opened(store) as memory:
         if purpose is not None and answer is not None:
             said, held = _ANSWERS[answer], memory.consents(user).of(checked(purpose)).at(now)
             if said is ConsentState.DENIED and held is ConsentState.GRANTED:
@@ -85,7 +85,7 @@ def sweep(
 
     Example: [bold]echat memory sweep --dry-run[/]
     """
-    with _opened(store) as memory:
+    with opened(store) as memory:
         counts = memory.sweep(dry_run=dry_run)
     if as_json:
         account.write_json({"due" if dry_run else "swept": counts}, indent=None)
@@ -95,7 +95,8 @@ def sweep(
 
 
 @contextmanager
-def _opened(store: str | None) -> Iterator[SQLMemory]:
+def opened(store: str | None) -> Iterator[SQLMemory]:
+    """The store that the settings or an argument name, with what counts in this place unasked."""
     from echat_memory import SQLMemory
 
     settings = config.load({"store": store})

@@ -10,6 +10,7 @@ from echat_memory.guests import GuestMemory
 from echat_memory.keepers import Erased, Keeper, Manifest, Recordings
 from echat_memory.keys import Encryption
 from echat_memory.mood_report import MoodReport
+from echat_memory.portable import Imported
 from echat_memory.receipts import Receipt
 from echat_memory.rows import StoredTurn
 from echat_memory.scope import Scope
@@ -20,6 +21,7 @@ __all__ = [
     "Encryption",
     "Erased",
     "GuestMemory",
+    "Imported",
     "Keeper",
     "Manifest",
     "MoodReport",

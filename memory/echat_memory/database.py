@@ -68,8 +68,14 @@ class Database(Protocol):
         What this connection writes itself does not change it.
         """
 
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """A `transaction` that reads for as long as it takes, with pauses of up to 10 minutes."""
+
     def alone(self) -> AbstractContextManager[Connection]:
-        """A `transaction` that writes and that only one process is in at a time."""
+        """A `transaction` that writes and that only one process is in at a time.
+
+        It may take as long as it needs.
+        """
 
     def back_up(self, connection: Connection, revision: str) -> None:
         """Copy all rows to where `erase` finds them, inside `alone`, before they leave a schema."""

@@ -6,8 +6,9 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -83,9 +84,11 @@ class OpenStore:
         self._is_closed = False
         self._cipher: Cipher | None = None
         self.converted = 0
-        self._database = open_database(
-            url, timeout=busy_timeout, key_file=key_file, encryption=encryption
+        self._encryption = encryption
+        self._open_again = partial(
+            open_database, url, timeout=busy_timeout, key_file=key_file, encryption=encryption
         )
+        self._database = self._open_again()
         try:
             self._cipher = encrypting.find(self._database, encryption)
             came_from = migrate(self._database)
@@ -255,6 +258,24 @@ class OpenStore:
     def _forget_deleted(self, *, changed: bool = False) -> None:
         with self._lock:
             self._database.forget_deleted(changed=changed)
+
+    @contextmanager
+    def _beside(self, *, write: bool) -> Iterator[Connection]:
+        """A transaction for as long as it takes, on a connection of its own: no call waits for it.
+
+        On SQLite others cannot write while one that writes lasts.
+        """
+        if self._is_closed:
+            raise StoreError(f"the store {self._database.name} is closed; open it again")
+        with closing(self._open_again()) as database:
+            cipher = encrypting.find(database, self._encryption)
+            with (
+                closing(cipher) if cipher else nullcontext(),
+                database.alone() if write else database.snapshot() as connection,
+            ):
+                sealing.use(connection, cipher)
+                audit.use(connection, self._key)
+                yield connection
 
     def _drop_held(self, who: str | None = None) -> None:
         """Drop what is held in RAM of a user's words, or of everybody's; rows are read again."""

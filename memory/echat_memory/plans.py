@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from echat_memory import sealing
+from echat_memory.rows import storable
 from echat_memory.schema import PlanRow, TurnRow
 from echat_sdk.turn import Recollection, Turn, TurnStatus
 
@@ -57,7 +58,7 @@ def write(connection: Connection, turn_id: int, turn: Turn, remembered: Remember
     columns = {
         "turn_id": turn_id,
         "user_id": user_id,
-        "strategy": turn.strategy[:64],
+        "strategy": storable(turn.strategy[:64]),
         "remembered": json.dumps(asdict(remembered)) if remembered else "",
     }
     connection.execute(_INSERT, sealing.seal(connection, PlanRow, turn_id, user_id, columns))

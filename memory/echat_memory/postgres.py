@@ -51,6 +51,11 @@ _READ = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
     "SET LOCAL lock_timeout = {0}; SET LOCAL statement_timeout = {1}"
 )
+_SNAPSHOT = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+    "SET LOCAL statement_timeout = 0;"
+    "SET LOCAL idle_in_transaction_session_timeout = '10min'"  # who reads it may be a slow disk
+)
 _WRITE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
     "SET LOCAL lock_timeout = {0}; SET LOCAL statement_timeout = {1};"
@@ -167,6 +172,14 @@ class PostgreSQL:
 
     def stamp(self) -> None:
         """See `Database.stamp`: to ask a server is a round trip."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """See `Database.snapshot`."""
+        with self._plain_errors():
+            transaction, _ = self._begin(_SNAPSHOT, OPENING, is_patient=True)
+            with self._ended(transaction, ""):
+                yield self._connection
 
     @property
     def key_file(self) -> Path:

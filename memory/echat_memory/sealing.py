@@ -86,6 +86,37 @@ def insert(
     return row_id
 
 
+def insert_many(
+    connection: Connection,
+    statement: ReturningInsert[int],
+    table: type[Base],
+    rows: Sequence[Mapping[str, Any]],
+) -> list[int]:
+    """Write new rows, their words sealed, and return their ids in the order of the rows.
+
+    The statement gives them back in that order (`sort_by_parameter_order`).
+    """
+    if not rows:
+        return []
+    cipher = cipher_of(connection) if table in SEALED else None
+    if cipher is None:
+        if table in SEALED:
+            _must_be_plain(connection, table)
+        return list(connection.execute(statement, rows).scalars())
+    blank = dict.fromkeys(SEALED[table], "")
+    ids = list(connection.execute(statement, [{**row, **blank} for row in rows]).scalars())
+    sealed = [
+        seal(connection, table, row_id, row["user_id"], row)
+        for row_id, row in zip(ids, rows, strict=True)
+    ]
+    texts = [
+        {"row": row_id, **{f"new_{name}": row[name] for name in SEALED[table]}}
+        for row_id, row in zip(ids, sealed, strict=True)
+    ]
+    connection.execute(REPLACE[table], texts)
+    return ids
+
+
 def seal(
     connection: Connection, table: type[Base], row_id: int, user_id: int, columns: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, event, exc
@@ -196,6 +196,10 @@ class SQLite:
             assert driver is not None
             (version,) = driver.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """See `Database.snapshot`: here any read may take its time."""
+        return self.transaction(write=False)
 
     @property
     def key_file(self) -> Path:

@@ -20,10 +20,10 @@ from echat_memory import (
     remembering,
 )
 from echat_memory import trace as tracing
-from echat_memory.erasable import ErasableStore
 from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
 from echat_memory.plans import Recalled, Remembered
+from echat_memory.portable import PortableStore
 from echat_memory.pseudonym import pseudonym
 from echat_memory.recall import MAX_FACTS, Basis
 from echat_memory.rows import StoredTurn
@@ -62,7 +62,7 @@ _FELT = frozenset({Purpose.INFER_EMOTION, Purpose.STORE_EMOTION, Purpose.LONG_TE
 _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 
 
-class SQLMemory(ErasableStore):
+class SQLMemory(PortableStore):
     """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes

@@ -19,6 +19,7 @@ from echat_memory import Encryption, SQLMemory, audit
 from echat_memory.schema import AuditRow
 from echat_sdk.consent import REMEMBERED, ConsentState, Purpose
 from echat_sdk.cues import Cue, Cues, Emotion
+from echat_sdk.errors import UnknownUserError
 from echat_sdk.turn import Turn
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -88,6 +89,22 @@ def test_a_record_tells_who_what_and_when_and_no_content(store: Path | str, cloc
             "receipt": 1, "counts": {"turns": 1, "turn_emotions": 2, "sessions": 1}
         }),
     ]  # fmt: skip
+
+
+def test_what_was_given_out_and_taken_in_is_written_down(
+    store: Path | str, tmp_path: Path, clock: Any
+) -> None:
+    file = tmp_path / "ada.json"
+    with closing(SQLMemory(store, clock=clock, unasked=REMEMBERED)) as memory:
+        memory.remember("ada", Turn("My dog is called Rex."))
+        file.write_text("".join(memory.export("ada", channel="cli")))
+        list(memory.emotionml("ada"))
+        memory.import_document(file, user="ada", replace=True, agreed=True)
+        assert _actions(memory, "ada") == ["export", "export emotions", "import"]
+        assert memory.verify().is_whole
+        with pytest.raises(UnknownUserError):
+            memory.export("bob")
+        assert _actions(memory, "bob") == []
 
 
 def test_new_keys_and_encryption_are_written_down(store: Path | str, tmp_path: Path) -> None:
