@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -16,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from echat_memory import sqlcipher
+from echat_memory import durable, sqlcipher
 from echat_memory.database import OPENING, Patience
 from echat_memory.keys import Encryption, KeyRing
 from echat_sdk.audio import Seconds
@@ -26,7 +27,9 @@ _json = json.JSONDecoder()
 
 PRAGMAS = (
     "foreign_keys = ON",
-    "synchronous = FULL",  # a commit that returned survives a power cut
+    # A commit that returned survives a power cut. FULL is less where there is no write-ahead log,
+    # as in the file of shares: a journal whose removal was not synced undoes the commit.
+    "synchronous = EXTRA",
     "secure_delete = ON",  # deleted rows are overwritten, not only unlinked
 )
 
@@ -52,8 +55,16 @@ def create_file(path: Path) -> None:
         StoreError: it cannot be made or written, or is not a file.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        durable.make_folder(path.parent)
+        if path.is_dir():
+            raise IsADirectoryError
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            # Not opened to see: to close it again would take the locks from whoever has it open
+            # in this process, and another process could then remove the log beneath them.
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
     except IsADirectoryError as error:
         raise StoreError(
             f"{path} is a directory; the store is a file, such as {path}/echat.db"
@@ -145,6 +156,7 @@ class SQLite:
         self._ring: KeyRing | None = None
         self._file_key: bytes | None = None
         self._key_file = key_file or path.with_name(path.name + ".key")
+        self._log = path.with_name(path.name + "-wal")
         self._patience = Patience(timeout, clock=clock)
         create_file(path)
         with plain_errors(path):
@@ -154,6 +166,7 @@ class SQLite:
                 self._file_key = sqlcipher.key_of(path, self._ring)
             self._connection = connect(path, busy_timeout=OPENING, key=self._file_key)
         self._waits: Seconds = OPENING  # as the connection was told last
+        self._files: dict[Path, tuple[int, int]] = {}  # the ones that it has open
 
     @property
     def name(self) -> str:
@@ -169,6 +182,7 @@ class SQLite:
     def transaction(self, *, write: bool) -> Iterator[Connection]:
         """See `Database.transaction`. Reading waits for nobody."""
         with plain_errors(self.path):
+            self._must_be_in_place()
             if not write:
                 with transaction(self._connection, write=False):
                     yield self._connection
@@ -247,12 +261,36 @@ class SQLite:
         """Close the file. May be called twice."""
         self._connection.close()
 
+    def _must_be_in_place(self) -> None:
+        """A file that was removed or replaced takes what is written, and nobody finds it again.
+
+        Raises:
+            StoreError: it was, or its log.
+        """
+        for path in (self.path, self._log):
+            try:
+                found = os.stat(path)
+            except FileNotFoundError:
+                if path not in self._files:
+                    continue  # there is no log yet
+                found = None
+            if found is None or self._files.setdefault(path, _which(found)) != _which(found):
+                raise StoreError(
+                    f"{path} was removed or replaced while the store was open, so nothing is read "
+                    "or written; put it back, or open the store again"
+                )
+
     def _wait_for(self, seconds: Seconds) -> None:
         if seconds != self._waits:
             with self._connection.begin():
                 milliseconds = round(seconds * 1000)
                 self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
             self._waits = seconds
+
+
+def _which(file: os.stat_result) -> tuple[int, int]:
+    """What tells a file from another that has its name."""
+    return file.st_dev, file.st_ino
 
 
 @contextmanager
@@ -316,6 +354,7 @@ def copy(path: Path, to: Path, key: bytes | None = None) -> None:
             sqlcipher.unlock(target, key)
         source.backup(target)
     fresh.replace(to)
+    durable.sync(to.parent)
 
 
 def backup_of(path: Path, revision: str) -> Path:
@@ -331,6 +370,7 @@ def forget_deleted(connection: Connection, path: Path) -> None:
     """
     for backup in path.parent.glob(f"{path.name}.before-*.bak*"):
         backup.unlink()
+    durable.sync(path.parent)
     with connection.begin():
         # Most of the work first in a way that no writer waits for.
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
@@ -340,3 +380,7 @@ def forget_deleted(connection: Connection, path: Path) -> None:
             f"the rows are deleted, but another process is reading {path} and keeps old pages "
             "alive; stop it and erase again"
         )
+    # The library empties the log and does not wait for it: a power cut would bring it back, whole.
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        durable.sync(log)
