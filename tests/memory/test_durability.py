@@ -60,9 +60,7 @@ def _kill_writers(store: Path | str, kills: int) -> list[str]:
     return promised
 
 
-@pytest.mark.parametrize(
-    "kills", [25, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
-)
+@pytest.mark.parametrize("kills", [25])
 def test_a_promised_turn_survives_kill_9(store: Path | str, kills: int, sql: Sql) -> None:
     promised = _kill_writers(store, kills)
     assert len({line.split()[1] for line in promised}) == kills
@@ -126,6 +124,15 @@ def test_what_nobody_would_find_again_is_not_promised(
     aside.replace(path)
     memory.remember("ada", Turn("after"))
     assert [stored.turn.transcript for stored in memory.show("ada")] == ["before", "after"]
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_promised_turn_survives_many_kills(store: str, sql: Sql) -> None:
+    """For SQLite see `test_kills.py`."""
+    test_a_promised_turn_survives_kill_9(store, 200, sql)
 
 
 def _write_thirty(store: Path | str, name: str) -> None:
