@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -120,12 +121,19 @@ def transaction(connection: Connection, *, write: bool) -> Iterator[None]:
 
     A write takes its lock at once: a read that turns into a write could fail half way.
     """
-    with connection.begin():
-        # Straight to the driver, past 60 µs of SQLAlchemy.
-        cursor = connection.connection.cursor()
-        cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        cursor.close()
-        yield
+    driver: Any = connection.connection.driver_connection
+    try:
+        with connection.begin():
+            # Straight to the driver, past 60 µs of SQLAlchemy.
+            cursor = driver.cursor()
+            cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            cursor.close()
+            yield
+    except BaseException:
+        # A commit that failed may leave its transaction open, and nobody could begin another.
+        if driver.in_transaction:
+            driver.rollback()
+        raise
 
 
 class SQLite:
@@ -225,7 +233,7 @@ class SQLite:
 
     def forget_deleted(self, *, changed: bool = False) -> None:
         """Empty the write-ahead log, and remove the copies from migrations."""
-        with plain_errors(self.path):
+        try:
             if changed:
                 # Rows move as others grow or go; `secure_delete` leaves what they were in gaps.
                 self._wait_for(OPENING)
@@ -234,6 +242,12 @@ class SQLite:
                 cursor.close()
                 self._connection.rollback()
             forget_deleted(self._connection, self.path)
+        except (*_errors(), OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else in_words(self.path, error)
+            raise StoreError(
+                f"the rows are deleted, but what they leave behind is not removed yet: {why}; then "
+                "erase again"
+            ) from error
 
     def rekey(self) -> None:
         """Encrypt the file, which is as a whole, with a newer key.
@@ -322,7 +336,7 @@ def in_words(path: Path, error: Exception) -> str:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"the store {path} is locked by another process; try again when it has finished"
         case sqlite3.SQLITE_FULL:
-            return f"no space is left for the store {path}; nothing was written. Free some space."
+            return f"no space is left for the store {path}, so nothing was written; free some space"
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return f"the store {path} is read-only; check its permissions"
         case sqlite3.SQLITE_NOTADB:
