@@ -242,12 +242,10 @@ class SQLite:
                 cursor.close()
                 self._connection.rollback()
             forget_deleted(self._connection, self.path)
-        except (*_errors(), OSError) as error:
-            why = error.strerror if isinstance(error, OSError) else in_words(self.path, error)
-            raise StoreError(
-                f"the rows are deleted, but what they leave behind is not removed yet: {why}; then "
-                "erase again"
-            ) from error
+        except _errors() as error:
+            raise _left_behind(in_words(self.path, error)) from error
+        except OSError as error:
+            raise _left_behind(f"cannot write beside {self.path}: {error.strerror}") from error
 
     def rekey(self) -> None:
         """Encrypt the file, which is as a whole, with a newer key.
@@ -351,6 +349,13 @@ def in_words(path: Path, error: Exception) -> str:
         case sqlite3.SQLITE_IOERR:
             return f"reading or writing the store {path} failed; check the disk"
     return f"the store {path} refused a statement (SQLite error {code})"
+
+
+def _left_behind(why: str) -> StoreError:
+    return StoreError(
+        f"the rows are deleted, but what they leave behind is not removed yet: {why}; then erase "
+        "again"
+    )
 
 
 def copy(path: Path, to: Path, key: bytes | None = None) -> None:
