@@ -164,7 +164,7 @@ class SQLite:
         self._ring: KeyRing | None = None
         self._file_key: bytes | None = None
         self._key_file = key_file or path.with_name(path.name + ".key")
-        self._log = path.with_name(path.name + "-wal")
+        self._names = (str(path), f"{path}-wal")  # of the file and of its log
         self._patience = Patience(timeout, clock=clock)
         create_file(path)
         with plain_errors(path):
@@ -174,7 +174,7 @@ class SQLite:
                 self._file_key = sqlcipher.key_of(path, self._ring)
             self._connection = connect(path, busy_timeout=OPENING, key=self._file_key)
         self._waits: Seconds = OPENING  # as the connection was told last
-        self._files: dict[Path, tuple[int, int]] = {}  # the ones that it has open
+        self._files: dict[str, tuple[int, int]] = {}  # the ones that it has open
 
     @property
     def name(self) -> str:
@@ -279,7 +279,7 @@ class SQLite:
         Raises:
             StoreError: it was, or its log.
         """
-        for path in (self.path, self._log):
+        for path in self._names:
             try:
                 found = os.stat(path)
             except FileNotFoundError:
