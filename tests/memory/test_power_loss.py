@@ -77,10 +77,10 @@ class Promises:
 
 
 def losses(
-    tmp_path: Path, turns: int, *, mode: str = "", synchronous: str = "", torn: int = 0
+    in_ram: Path, turns: int, *, mode: str = "", synchronous: str = "", torn: int = 0
 ) -> tuple[int, list[str]]:
     """Cut the power at every sync and promise; how often, and what was broken."""
-    root, trace, left = (tmp_path / name for name in ("disk", "trace", "left"))
+    root, trace, left = (in_ram / name for name in ("disk", "trace", "left"))
     root.mkdir()
     power.record(CHILD, trace, str(root / "new" / "echat.db"), str(turns), mode, synchronous)
     disk, promises, generator = power.Disk(root), Promises(mode), random.Random(5)
@@ -113,17 +113,15 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
         pytest.param(8, "file", 1, marks=SLOW),
     ],
 )
-def test_no_promise_is_lost_with_the_power(
-    tmp_path: Path, turns: int, mode: str, torn: int
-) -> None:
+def test_no_promise_is_lost_with_the_power(in_ram: Path, turns: int, mode: str, torn: int) -> None:
     """`pytest tests/memory/test_power_loss.py -m slow -s` tells how often it was cut."""
-    cuts, wrong = losses(tmp_path, turns, mode=mode, torn=torn)
+    cuts, wrong = losses(in_ram, turns, mode=mode, torn=torn)
     sys.stdout.write(f"\n{turns} turns, the power cut {cuts} times: {len(wrong)} promises broken")
     assert wrong == []
     assert cuts > 2 * turns
 
 
 @pytest.mark.timeout(60)
-def test_a_store_that_does_not_wait_for_the_disk_loses_turns(tmp_path: Path) -> None:
-    _, wrong = losses(tmp_path, 3, synchronous="NORMAL")
+def test_a_store_that_does_not_wait_for_the_disk_loses_turns(in_ram: Path) -> None:
+    _, wrong = losses(in_ram, 3, synchronous="NORMAL")
     assert any(each.endswith("is lost") for each in wrong)
