@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from echat_memory import durable
 from echat_memory.pseudonym import create_key
 from echat_sdk.errors import StoreError
 
@@ -138,7 +139,7 @@ class KeyRing:
         """Have the newest key take the place of all others, where they are in files."""
         if (file := self.file) is not None and _next(file).exists():
             _next(file).replace(file)
-            _sync(file.parent)
+            durable.sync(file.parent)
         self._keys = dict([next(iter(self._keys.items()))])
 
     def _fetch(self) -> list[bytes]:
@@ -173,7 +174,7 @@ def _next(file: Path) -> Path:
 
 def _create(file: Path) -> None:
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        durable.make_folder(file.parent)
         create_key(file)
     except OSError as error:
         raise StoreError(f"cannot write the store's key {file}: {error.strerror}") from error
@@ -208,11 +209,3 @@ def _checked(key: bytes, where: str) -> bytes:
     if len(key) != KEK_BYTES:
         raise StoreError(f"{where} has {len(key)} bytes, a key has {KEK_BYTES}")
     return bytes(key)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

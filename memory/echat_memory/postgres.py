@@ -160,12 +160,15 @@ class PostgreSQL:
     def transaction(self, *, write: bool) -> Iterator[Connection]:
         """See `Database.transaction`. Reading waits for the server alone."""
         with self._plain_errors():
+            until = time.monotonic() + self._patience.seconds
             try:
                 transaction, xid = self._begin(_WRITE if write else _READ, self._patience.seconds)
                 with self._ended(transaction, xid if write else ""):
                     yield self._connection
             except (exc.DBAPIError, psycopg.Error) as error:
-                if _sqlstate(error) in _WAITS or self._is_lost():
+                # One that was ended at once cost no time, and another may be had at once.
+                waited = self._is_lost() and time.monotonic() >= until
+                if _sqlstate(error) in _WAITS or waited:
                     self._patience.in_vain()
                 raise
             self._patience.rewarded()

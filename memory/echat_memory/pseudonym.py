@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select
 
-from echat_memory import audit
+from echat_memory import audit, durable
 from echat_memory.schema import KeyCheckRow, UserRow
 from echat_sdk.errors import StoreError
 
@@ -91,7 +91,7 @@ def create_key(path: Path) -> None:
         StoreError: it cannot be written.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        durable.make_folder(path.parent)
         _create_key(path)
     except OSError as error:
         raise StoreError(f"cannot write the store's key {path}: {error.strerror}") from error
@@ -106,20 +106,11 @@ def _create_key(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.link(fresh, path)
-        _sync(path.parent)
+        durable.sync(path.parent)  # a store outlives its key else
     except FileExistsError:
         pass  # the other process was first, and its key counts
     finally:
         fresh.unlink()
-
-
-def _sync(folder: Path) -> None:
-    """Make a new file's name survive a power cut: a store outlives its key else."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_key(path: Path) -> bytes:

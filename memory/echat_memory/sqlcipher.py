@@ -16,11 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from echat_memory import durable
 from echat_memory.keys import Encryption, KeyRing
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
-
-_PLAIN = b"SQLite format 3\0"
 
 
 def driver() -> ModuleType:
@@ -61,11 +60,11 @@ def open_ring(path: Path, encryption: Encryption, default: Path, *, timeout: Sec
     """
     driver()
     ring = KeyRing(encryption.key, default)
-    head = _head(path)
-    if head == _PLAIN:
+    plain = is_plain(path, timeout)
+    if plain:
         _must_be_ours(path)
-    ring.load(create=head in (b"", _PLAIN))
-    if head == _PLAIN:
+    ring.load(create=plain or not path.stat().st_size)
+    if plain:
         _encrypt(path, ring.key(ring.newest), timeout)
     return ring
 
@@ -99,14 +98,24 @@ def change(connection: Any, key: bytes) -> None:
     connection.execute(f"PRAGMA rekey = {_literal(key)}")
 
 
-def is_plain(path: Path) -> bool:
-    """Whether a file is a database that is not encrypted, and no new one."""
-    return _head(path) == _PLAIN
+def is_plain(path: Path, timeout: Seconds) -> bool:
+    """Whether a file is a database that anybody can read, or that is locked; an empty one is none.
 
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(_PLAIN))
+    Asked of the library: to open and close it ourselves would take the locks from whoever has it
+    open in this process.
+    """
+    if not path.stat().st_size:
+        return False
+    module = driver()
+    with closing(module.connect(path, timeout=timeout)) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except module.Error as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_BUSY):
+                raise
+            return bool(code == sqlite3.SQLITE_BUSY)
+    return True
 
 
 def _literal(key: bytes) -> str:
@@ -134,7 +143,7 @@ def _encrypt(path: Path, key: bytes, timeout: Seconds) -> None:
     """
     fresh = path.with_name(path.name + ".part")
     with _alone(path, timeout) as connection:
-        if _head(path) != _PLAIN:
+        if not is_plain(path, 0):
             return  # another process was first
         fresh.unlink(missing_ok=True)
         os.close(os.open(fresh, os.O_CREAT | os.O_EXCL, 0o600))
@@ -147,11 +156,11 @@ def _encrypt(path: Path, key: bytes, timeout: Seconds) -> None:
             connection.execute("DELETE FROM fresh.encryption")
         connection.execute("PRAGMA fresh.journal_mode = WAL").fetchall()
         connection.execute("DETACH DATABASE fresh")
-        _sync(fresh)
+        durable.sync(fresh)
         if marked:  # a process that opens the old file before it is gone must not write into it
             connection.execute("INSERT OR REPLACE INTO encryption VALUES (1, 'file', '', '')")
         fresh.replace(path)
-        _sync(path.parent)
+        durable.sync(path.parent)
     for backup in path.parent.glob(f"{path.name}.before-*.bak*"):
         backup.unlink()
 
@@ -177,11 +186,3 @@ def _alone(path: Path, timeout: Seconds) -> Iterator[Any]:
                 f"another process has {path} open, so it was not encrypted; stop it and try again"
             )
         yield connection
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -10,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from echat_memory import sqlcipher
+from echat_memory import durable, sqlcipher
 from echat_memory.database import OPENING, Patience
 from echat_memory.keys import Encryption, KeyRing
 from echat_sdk.audio import Seconds
@@ -26,7 +28,9 @@ _json = json.JSONDecoder()
 
 PRAGMAS = (
     "foreign_keys = ON",
-    "synchronous = FULL",  # a commit that returned survives a power cut
+    # A commit that returned survives a power cut. FULL is less where there is no write-ahead log,
+    # as in the file of shares: a journal whose removal was not synced undoes the commit.
+    "synchronous = EXTRA",
     "secure_delete = ON",  # deleted rows are overwritten, not only unlinked
 )
 
@@ -52,8 +56,16 @@ def create_file(path: Path) -> None:
         StoreError: it cannot be made or written, or is not a file.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        durable.make_folder(path.parent)
+        if path.is_dir():
+            raise IsADirectoryError
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            # Not opened to see: to close it again would take the locks from whoever has it open
+            # in this process, and another process could then remove the log beneath them.
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
     except IsADirectoryError as error:
         raise StoreError(
             f"{path} is a directory; the store is a file, such as {path}/echat.db"
@@ -109,12 +121,19 @@ def transaction(connection: Connection, *, write: bool) -> Iterator[None]:
 
     A write takes its lock at once: a read that turns into a write could fail half way.
     """
-    with connection.begin():
-        # Straight to the driver, past 60 µs of SQLAlchemy.
-        cursor = connection.connection.cursor()
-        cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        cursor.close()
-        yield
+    driver: Any = connection.connection.driver_connection
+    try:
+        with connection.begin():
+            # Straight to the driver, past 60 µs of SQLAlchemy.
+            cursor = driver.cursor()
+            cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            cursor.close()
+            yield
+    except BaseException:
+        # A commit that failed may leave its transaction open, and nobody could begin another.
+        if driver.in_transaction:
+            driver.rollback()
+        raise
 
 
 class SQLite:
@@ -149,16 +168,18 @@ class SQLite:
         self._file_key: bytes | None = None
         self.was_plain = False
         self._key_file = key_file or path.with_name(path.name + ".key")
+        self._names = (str(path), f"{path}-wal")  # of the file and of its log
         self._patience = Patience(timeout, clock=clock)
         create_file(path)
         with plain_errors(path):
             if encryption is not None:
                 kek = self._key_file.with_suffix(".kek")
-                self.was_plain = sqlcipher.is_plain(path)
+                self.was_plain = sqlcipher.is_plain(path, timeout)
                 self._ring = sqlcipher.open_ring(path, encryption, kek, timeout=timeout)
                 self._file_key = sqlcipher.key_of(path, self._ring)
             self._connection = connect(path, busy_timeout=OPENING, key=self._file_key)
         self._waits: Seconds = OPENING  # as the connection was told last
+        self._files: dict[str, tuple[int, int]] = {}  # the ones that it has open
 
     @property
     def name(self) -> str:
@@ -174,6 +195,7 @@ class SQLite:
     def transaction(self, *, write: bool) -> Iterator[Connection]:
         """See `Database.transaction`. Reading waits for nobody."""
         with plain_errors(self.path):
+            self._must_be_in_place()
             if not write:
                 with transaction(self._connection, write=False):
                     yield self._connection
@@ -229,7 +251,7 @@ class SQLite:
 
     def forget_deleted(self, *, changed: bool = False) -> None:
         """Empty the write-ahead log, and remove the copies from migrations."""
-        with plain_errors(self.path):
+        try:
             if changed:
                 # Rows move as others grow or go; `secure_delete` leaves what they were in gaps.
                 self._wait_for(OPENING)
@@ -238,6 +260,10 @@ class SQLite:
                 cursor.close()
                 self._connection.rollback()
             forget_deleted(self._connection, self.path)
+        except _errors() as error:
+            raise _left_behind(in_words(self.path, error)) from error
+        except OSError as error:
+            raise _left_behind(f"cannot write beside {self.path}: {error.strerror}") from error
 
     def rekey(self) -> None:
         """Encrypt the file, which is as a whole, with a newer key.
@@ -265,12 +291,36 @@ class SQLite:
         """Close the file. May be called twice."""
         self._connection.close()
 
+    def _must_be_in_place(self) -> None:
+        """A file that was removed or replaced takes what is written, and nobody finds it again.
+
+        Raises:
+            StoreError: it was, or its log.
+        """
+        for path in self._names:
+            try:
+                found = os.stat(path)
+            except FileNotFoundError:
+                if path not in self._files:
+                    continue  # there is no log yet
+                found = None
+            if found is None or self._files.setdefault(path, _which(found)) != _which(found):
+                raise StoreError(
+                    f"{path} was removed or replaced while the store was open, so nothing is read "
+                    "or written; put it back, or open the store again"
+                )
+
     def _wait_for(self, seconds: Seconds) -> None:
         if seconds != self._waits:
             with self._connection.begin():
                 milliseconds = round(seconds * 1000)
                 self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
             self._waits = seconds
+
+
+def _which(file: os.stat_result) -> tuple[int, int]:
+    """What tells a file from another that has its name."""
+    return file.st_dev, file.st_ino
 
 
 @contextmanager
@@ -302,7 +352,7 @@ def in_words(path: Path, error: Exception) -> str:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"the store {path} is locked by another process; try again when it has finished"
         case sqlite3.SQLITE_FULL:
-            return f"no space is left for the store {path}; nothing was written. Free some space."
+            return f"no space is left for the store {path}, so nothing was written; free some space"
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return f"the store {path} is read-only; check its permissions"
         case sqlite3.SQLITE_NOTADB:
@@ -317,6 +367,13 @@ def in_words(path: Path, error: Exception) -> str:
         case sqlite3.SQLITE_IOERR:
             return f"reading or writing the store {path} failed; check the disk"
     return f"the store {path} refused a statement (SQLite error {code})"
+
+
+def _left_behind(why: str) -> StoreError:
+    return StoreError(
+        f"the rows are deleted, but what they leave behind is not removed yet: {why}; then erase "
+        "again"
+    )
 
 
 def copy(path: Path, to: Path, key: bytes | None = None) -> None:
@@ -334,6 +391,7 @@ def copy(path: Path, to: Path, key: bytes | None = None) -> None:
             sqlcipher.unlock(target, key)
         source.backup(target)
     fresh.replace(to)
+    durable.sync(to.parent)
 
 
 def backup_of(path: Path, revision: str) -> Path:
@@ -349,6 +407,7 @@ def forget_deleted(connection: Connection, path: Path) -> None:
     """
     for backup in path.parent.glob(f"{path.name}.before-*.bak*"):
         backup.unlink()
+    durable.sync(path.parent)
     with connection.begin():
         # Most of the work first in a way that no writer waits for.
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
@@ -358,3 +417,7 @@ def forget_deleted(connection: Connection, path: Path) -> None:
             f"the rows are deleted, but another process is reading {path} and keeps old pages "
             "alive; stop it and erase again"
         )
+    # The library empties the log and does not wait for it: a power cut would bring it back, whole.
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        durable.sync(log)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,16 @@ class Clock:
 
     def advance(self, **of: float) -> None:
         self.now += timedelta(**of)
+
+
+@pytest.fixture
+def in_ram(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the test's own, in RAM where there is room: there a sync costs nothing."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path_factory.mktemp("on-disk")
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="echat-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

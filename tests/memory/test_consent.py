@@ -29,6 +29,7 @@ from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.protocols import Consenting
 from echat_sdk.turn import Recollection, SafetyEvent, Turn, TurnStatus
+from tests.memory import bytescan
 
 PURPOSES = [*map(str, Purpose), shared_with("captions")]
 WORDS, THINK, REPLY, EMOTION, AGE, GENDER, EVENT, DANGER = (
@@ -65,13 +66,7 @@ Contents = Callable[[], list[bytes]]
 
 def markers(contents: Contents) -> set[str]:
     """The markers that can be read in the store."""
-    data = contents()
-    return {
-        marker
-        for marker in NEEDS
-        for code in ("utf-8", "utf-16-le", "utf-16-be")
-        if any(marker.encode(code) in each for each in data)
-    }
+    return bytescan.found(contents(), NEEDS)
 
 
 def may_be_found(allowed: set[str]) -> set[str]:

@@ -28,6 +28,7 @@ from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Turn
+from tests.memory import bytescan
 
 FIELDS = Encryption()
 MARKERS = ["Zqxwords", "Zqxthink", "Zqxreply", "Zqxtown"]
@@ -52,14 +53,7 @@ def secret(store: Path) -> Iterator[SQLMemory]:
 
 
 def _markers_in(folder: Path) -> set[str]:
-    found = set()
-    for file in folder.rglob("*"):
-        data = file.read_bytes().lower() if file.is_file() else b""
-        for marker in MARKERS:
-            codes = ("utf-8", "utf-16-le", "utf-16-be")
-            if any(marker.lower().encode(code) in data for code in codes):
-                found.add(marker)
-    return found
+    return bytescan.found(bytescan.under(folder), MARKERS)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

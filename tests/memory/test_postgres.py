@@ -32,6 +32,7 @@ from echat_sdk.consent import REMEMBERED, Purpose
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.turn import Recollection, Turn
+from tests.memory import bytescan
 
 pytestmark = pytest.mark.postgres
 
@@ -99,9 +100,7 @@ def _found(postgres: Any, markers: list[str]) -> dict[str, set[str]]:
     data = postgres.folder / "data"
     found: dict[str, set[str]] = {}
     for file in postgres.files():
-        read = file.read_bytes()
-        codes = ("utf-8", "utf-16-le", "utf-16-be")
-        if here := {m for m in markers if any(m.encode(code) in read for code in codes)}:
+        if here := bytescan.found([file.read_bytes()], markers):
             found.setdefault(file.relative_to(data).parts[0], set()).update(here)
     return found
 

@@ -30,6 +30,7 @@ from echat_sdk.errors import ConfigError, StoreError
 from echat_sdk.pause_profile import LONGEST, MOST, PauseProfile
 from echat_sdk.protocols import Memory
 from echat_sdk.turn import Lang, Recollection, Timings, Turn, TurnStatus
+from tests.memory import bytescan
 
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 """Of what only a file has, or only SQLite; test_postgres.py has the counterpart."""
@@ -339,13 +340,7 @@ def _pauses_in(folder: Path) -> int:
 
 
 def _markers_in(folder: Path) -> set[str]:
-    found = set()
-    for file in folder.iterdir():
-        data = file.read_bytes()
-        for marker in MARKERS:
-            if any(marker.encode(code) in data for code in ("utf-8", "utf-16-le", "utf-16-be")):
-                found.add(marker)
-    return found
+    return bytescan.found(bytescan.under(folder), MARKERS)
 
 
 @sqlite_only

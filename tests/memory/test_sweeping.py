@@ -24,6 +24,7 @@ from echat_sdk.errors import ConfigError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.retention import Retention
 from echat_sdk.turn import Recollection, Turn
+from tests.memory import bytescan
 
 CUES = Cues(Cue("zqxemotion", 0.5, {"sad": 1.0}), Cue("zqxgender", 0.5))
 TURN = Turn("My dog is called Zqxrex.", cues=CUES, think="zqxthink", reply="zqxreply", seconds=2.0)
@@ -39,8 +40,7 @@ sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 def markers(contents: Contents) -> set[str]:
-    data = contents()
-    return {marker for marker in MARKERS if any(marker.encode() in each for each in data)}
+    return bytescan.found(contents(), MARKERS)
 
 
 def rows(memory: SQLMemory, *tables: str) -> dict[str, int]:
