@@ -22,6 +22,8 @@ from echat_sdk.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
+_DELETED = "the rows are deleted"
+
 T = TypeVar("T")
 
 
@@ -95,13 +97,21 @@ class Erasures:
         heard = self._read_ahead(number)
         row = self.write(lambda connection: self._delete(connection, number, heard))
         self.drop_held(row.who)
-        if row.stage == ROWS:
-            self.forget_deleted()
-            self.write(lambda connection: _came_to(connection, number, BYTES, after=ROWS))
-        if row.stage != DONE:
-            self._ask_keepers(number, within)
-        with self.opened() as connection:
-            return receipts.receipt_of(receipts.one(connection, number))
+        try:
+            if row.stage == ROWS:
+                self.forget_deleted()
+                self.write(lambda connection: _came_to(connection, number, BYTES, after=ROWS))
+            if row.stage != DONE:
+                self._ask_keepers(number, within)
+            with self.opened() as connection:
+                return receipts.receipt_of(receipts.one(connection, number))
+        except StoreError as error:
+            if str(error).startswith(_DELETED):
+                raise
+            raise StoreError(
+                f"{_DELETED}, but receipt {number} stays open: {error}. It is ended when the store "
+                "is next opened, or when they are erased again."
+            ) from error
 
     def _begin(self, who: str, scope: Scope, actor: str, same: int | None) -> int:
         """Write the receipt of what is asked for, or write that it is asked for again."""

@@ -114,14 +114,17 @@ def read(connection: Connection, who: str, *, turns: int, now: datetime) -> Basi
         now: The present moment.
     """
     found = newest(connection, who, max(turns, MOOD_TURNS))
-    until = datetime.combine(now.astimezone(UTC).date() + timedelta(1), time(), UTC)
+    today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    until = _after(today, timedelta(days=1))
     if not found:
         return Basis(now, until)
     lang = _lang(found[0])
     facts = tuple(_facts(connection, found[0].user_id, now, lang))
     return Basis(
         since=now,
-        until=min([until, *(row.created_at + LATELY for row in found if _is_late(row, now))]),
+        until=min(
+            [until, *(_after(row.created_at, LATELY) for row in found if _is_late(row, now))]
+        ),
         newest=found,
         turns=tuple(turn for _, turn in turns_of(connection, found[:turns])),
         mood=mood_of(found[:MOOD_TURNS], now, lang),
@@ -229,6 +232,14 @@ def newest(
     if until is None:
         return connection.execute(_TURNS, given).all()
     return connection.execute(_TURNS_UNTIL, given | {"until": until}).all()
+
+
+def _after(moment: datetime, by: timedelta) -> datetime:
+    """So much later; the end of time where there is no such moment, as on a clock set wrong."""
+    try:
+        return moment + by
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _is_late(row: Row[Any], now: datetime) -> bool:

