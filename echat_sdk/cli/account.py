@@ -110,9 +110,9 @@ def show_delta(delta: Delta) -> None:
         case Heard() if delta.cues.emotion.is_known:
             console.print(f"     [dim]({delta.cues.emotion.label})[/]")
         case ThinkDelta():
-            console.print(Text(printable(delta.text), style="italic dim"), end="")
+            console.print(Text(printable(delta.text), style="italic dim"), end="", soft_wrap=True)
         case TextDelta():
-            console.print(Text(printable(delta.text), style="bold green"), end="")
+            console.print(Text(printable(delta.text), style="bold green"), end="", soft_wrap=True)
 
 
 def end_line(answer: Answer) -> None:
