@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -50,6 +51,8 @@ _LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).wit
 _COUNT_USERS = select(func.count()).select_from(UserRow)
 
 T = TypeVar("T")
+
+_REST: Seconds = 0.05
 
 
 class OpenStore:
@@ -252,8 +255,13 @@ class OpenStore:
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._open(write=False)
 
-    def _writing(self) -> AbstractContextManager[Connection]:
-        return self._open(write=True)
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction of many that write, and as long a rest: others get their turn."""
+        began = time.monotonic()
+        with self._open(write=True) as connection:
+            yield connection
+        time.sleep(min(time.monotonic() - began, _REST))
 
     def _forget_deleted(self, *, changed: bool = False) -> None:
         with self._lock:

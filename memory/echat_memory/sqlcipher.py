@@ -66,6 +66,9 @@ def open_ring(path: Path, encryption: Encryption, default: Path, *, timeout: Sec
     ring.load(create=plain or not path.stat().st_size)
     if plain:
         _encrypt(path, ring.key(ring.newest), timeout)
+    for backup in _backups(path):
+        if is_plain(backup, timeout):  # a kill kept it from being deleted
+            backup.unlink()
     return ring
 
 
@@ -161,8 +164,12 @@ def _encrypt(path: Path, key: bytes, timeout: Seconds) -> None:
             connection.execute("INSERT OR REPLACE INTO encryption VALUES (1, 'file', '', '')")
         fresh.replace(path)
         durable.sync(path.parent)
-    for backup in path.parent.glob(f"{path.name}.before-*.bak*"):
+    for backup in _backups(path):
         backup.unlink()
+
+
+def _backups(path: Path) -> list[Path]:
+    return list(path.parent.glob(f"{path.name}.before-*.bak*"))
 
 
 @contextmanager
@@ -171,7 +178,8 @@ def _alone(path: Path, timeout: Seconds) -> Iterator[Any]:
     module = driver()
     with closing(module.connect(path, timeout=timeout, isolation_level=None)) as connection:
         try:
-            (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            # Not DELETE: who holds the lock for good leaves a journal there, with what was plain.
+            (mode,) = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("COMMIT")
@@ -179,7 +187,7 @@ def _alone(path: Path, timeout: Seconds) -> Iterator[Any]:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             mode = "busy"
-        if mode != "delete":
+        if mode != "truncate":
             with suppress(module.Error):
                 connection.execute("PRAGMA journal_mode = WAL").fetchall()
             raise StoreError(

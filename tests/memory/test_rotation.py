@@ -229,8 +229,8 @@ _EVERY = [pytest.mark.slow, pytest.mark.timeout(1200)]
         pytest.param(_convert, 37, marks=pytest.mark.timeout(60)),
         pytest.param(_rotate, 37, marks=pytest.mark.timeout(60)),
         pytest.param(_rotate_kek, 9, marks=pytest.mark.timeout(60)),
-        pytest.param(_convert, 1, marks=_EVERY),
-        pytest.param(_rotate, 1, marks=_EVERY),
+        pytest.param(_convert, 5, marks=_EVERY),
+        pytest.param(_rotate, 5, marks=_EVERY),
         pytest.param(_rotate_kek, 1, marks=_EVERY),
     ],
 )
@@ -271,7 +271,7 @@ def test_a_kill_at_any_statement_leaves_every_row_readable_and_the_work_to_be_en
     "kills",
     [
         pytest.param(8, marks=pytest.mark.timeout(60)),
-        pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )
 def test_a_kill_at_a_random_moment_while_another_process_writes_loses_nothing(

@@ -65,18 +65,19 @@ def _fill(
 ) -> None:
     """So many turns, each some hours after the one before; 0: all now."""
     now = datetime.now(UTC)
-    times = iter([now - timedelta(hours=hours * (turns - turn)) for turn in range(turns)])
+    at = [now]
     memory = SQLMemory(
         store,
         unasked=REMEMBERED,
         retention=None,
         encryption=encryption,
-        clock=lambda: next(times),
+        clock=lambda: at[0],
     )
     connection = memory._database.connection  # only while it is filled:
     connection.exec_driver_sql(FAST[connection.dialect.name])
     connection.commit()
     for i in range(turns):
+        at[0] = now - timedelta(hours=hours * (turns - i))
         memory.remember(f"user {i % users}", TURN)
     memory.close()
 
