@@ -48,10 +48,12 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
+# What has real weights or a sound card is heard and timed: alone. The rest waits for disks.
 test: check models ## everything, with real weights
-	$(BIN)/python -m pytest -q -m 'real or slow or device or postgres' --timeout 600
+	$(BIN)/python -m pytest -q -n 2 -m '(slow or postgres) and not (real or device)' --timeout 600
+	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
 
 models: $(VENV)/.dev
 	@$(BIN)/echat models pull echat-lite

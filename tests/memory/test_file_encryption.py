@@ -400,3 +400,12 @@ def test_a_kill_where_a_file_gets_its_name_leaves_a_store_that_opens_whole(
         with closing(SQLMemory(plain, encryption=WHOLE, unasked=REMEMBERED)) as memory:
             assert memory.show("ada", 100) == before
     assert at == 5  # the key's and the file's, or the new key's first and second: before and after
+
+
+def test_a_plain_backup_that_a_kill_left_goes_at_the_next_opening(plain: Path) -> None:
+    _convert(plain)
+    backup = plain.with_name("echat.db.before-0002.bak")
+    with closing(sqlite3.connect(backup)) as connection:
+        connection.execute("CREATE TABLE turns (words)")
+    _convert(plain)
+    assert not backup.exists()
