@@ -106,6 +106,10 @@ class Worker:
             await asyncio.sleep(_LOOK)
         return True
 
+    def let_go(self) -> None:
+        """End the thread once it has done what waits in it, and do not wait for that."""
+        self._executor.shutdown(wait=False)
+
     def _leave_behind(self) -> None:
         log.error("the worker %s hangs and is left behind", self._executor.name)
         self.abandon()

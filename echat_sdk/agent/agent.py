@@ -162,6 +162,7 @@ class Agent:
                 is_kept = await self._store.closed(_CLOSING - (time.monotonic() - began))
             finally:
                 if not is_kept:
+                    self._store.let_go()  # who was cancelled has not come to it
                     log.error("the memory does not come back; the last turn may not be kept")
 
     # --- live -------------------------------------------------------------------------------------

@@ -417,3 +417,19 @@ async def test_what_the_host_says_after_the_end_is_passed_over() -> None:
         agent.interrupt()
         agent.mute()
         agent.end()
+
+
+async def test_who_is_cancelled_while_the_agent_closes_leaves_no_thread_either() -> None:
+    before = threads()
+    agent = Agent(FakeModel(Line("hello")), RAMMemory(), user="ada")
+
+    async def talk() -> None:
+        async with agent:
+            await agent.answer_text("hello")
+            agent._mind.submit(time.sleep, 0.3)  # what closing waits for, and is cancelled at
+            asyncio.get_running_loop().call_later(0.1, talking.cancel)
+
+    async with asyncio.TaskGroup() as group:
+        talking = group.create_task(talk(), name="talk")
+    assert talking.cancelled()
+    await until(lambda: threads() <= before)

@@ -30,6 +30,7 @@ class LastTurn(RAMMemory):
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         if turn_id is None:
             self._turns.clear()
+            self._began.clear()
         return super().remember(user, turn, turn_id=turn_id)
 
 
