@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ async def test_the_agents_own_voice_is_taken_out_of_what_the_card_hears(
     )
     voice = read_audio(SAD)
 
-    async def converse(audio: AudioIO) -> float:
+    async def converse(audio: AudioIO) -> list[float]:
         rate = audio.output_rate
         said = soxr.resample(voice, 16_000, rate)
         heard = []
@@ -144,13 +145,19 @@ async def test_the_agents_own_voice_is_taken_out_of_what_the_card_hears(
             for start in range(0, len(said), rate // 50):
                 await audio.play(said[start : start + rate // 50])
             hearing.cancel()
-        # Half of the frames after the first second: a busy virtual card loses some sound now and
-        # then, and what is lost cannot be subtracted.
-        return float(np.median([level([frame]) for frame in heard[75:]]))
+        return [level([frame]) for frame in heard[75:]]
 
-    async with LocalAudio() as audio:
-        echo = await converse(audio)
-    async with LocalAudio() as audio:
-        rest = await converse(wrap(audio))
+    async def echo_of(wrap: Callable[[AudioIO], AudioIO]) -> float:
+        # Half of the frames after the first second: a busy virtual card loses some sound now and
+        # then, and what is lost cannot be subtracted. Where it gave hardly any it is asked again.
+        for _ in range(3):
+            async with LocalAudio() as audio:
+                levels = await converse(wrap(audio))
+            if len(levels) > 100:
+                return float(np.median(levels))
+        raise AssertionError("the card gave hardly any sound, three times")
+
+    echo = await echo_of(lambda audio: audio)
+    rest = await echo_of(wrap)
     assert echo > 100, "the card hears itself"
     assert 20 * np.log10(echo / (rest + 1)) > 15
