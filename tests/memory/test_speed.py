@@ -84,15 +84,23 @@ def _fill(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("encryption", [None, Encryption("fields"), Encryption("file")])
+@pytest.mark.parametrize(
+    ("database", "encryption"),
+    [
+        ("sqlite", None),
+        ("sqlite", Encryption("fields")),
+        ("sqlite", Encryption("file")),
+        pytest.param("postgresql", None, marks=pytest.mark.postgres),
+        pytest.param("postgresql", Encryption("fields"), marks=pytest.mark.postgres),
+    ],
+    indirect=["database"],
+)
 def test_recall_takes_no_longer_in_a_store_ten_times_as_large(
     store: Path | str, tmp_path: Path, encryption: Encryption | None
 ) -> None:
     mode = encryption.mode if encryption else "no"
     sys.stdout.write(f"\n\nencrypted: {mode}")
-    if encryption is not None and encryption.mode == "file":
-        if not isinstance(store, Path):
-            pytest.skip("a server has no file to encrypt")
+    if mode == "file":
         store = tmp_path / "file.db"
     took = {}
     filled = 0
