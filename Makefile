@@ -29,7 +29,7 @@ $(VENV)/.dev: $(VENV)/.lite
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || ! command -v apt-get >/dev/null || { echo "installing postgresql with apt, for the tests with a server of their own"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends postgresql; }
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || { echo "installing strace with apt, for the tests that cut the power"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends strace; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,dev]'
 	@touch $@
 
 demo: $(VENV)/.lite ## run the main job on two spoken examples

@@ -1,0 +1,81 @@
+"""What a server serves: one model and one memory for all sessions. Made where rooms are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
+from typing import Any, Protocol
+
+from echat_sdk.agent.rights import Manner
+from echat_sdk.consent import Consents, ConsentState
+from echat_sdk.protocols import VAD, Memory, SpeechModel, TurnEnd
+from echat_sdk.turn import Lang, LangChoice, ThinkStyle
+from echat_sdk.turn_policy import TurnPolicy
+
+
+class Account(Protocol):
+    """A `Memory` whose users may look into it, and say what they agree to.
+
+    Synchronous; called in a memory's thread. Every method raises `StoreError` where the store
+    cannot be read or written.
+    """
+
+    def consents(self, user: str) -> Consents:
+        """All that a user said, and what counts where they said nothing."""
+        ...
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ...,
+        *,
+        version: str = ...,
+        channel: str = ...,
+    ) -> Mapping[str, int]:
+        """Keep what a user answered; what was deleted, by table.
+
+        Raises:
+            ConsentError: a purpose is none, or cannot become that.
+        """
+        ...
+
+    def mood(self, user: str, *, since: date | None = ..., zone: tzinfo = ...) -> Any:
+        """How a user has sounded; has `to_json`."""
+        ...
+
+    def trace(self, user: str, turn_id: str | None = None) -> Any:
+        """Why a turn was answered as it was; has `to_json`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What every session is made with.
+
+    Attributes:
+        model: Hears, thinks and speaks, for all at once.
+        memory: Keeps; an `Account` too, where people can see and change what is kept.
+        open_vad: Opens one voice activity detector for one session.
+        turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
+        policy: How patient a session is, unless it asks for something else.
+        think: Form of the thought.
+        lang: Language that is spoken, or `auto`.
+        voices: Names that a session may ask for.
+        manner: How rights are granted to a user.
+        in_words: A trace of the account's as lines in a language: what each is, and its text.
+        greeting: What is said first in a session with a microphone; empty for nothing.
+    """
+
+    model: SpeechModel
+    memory: Memory
+    open_vad: Callable[[], VAD]
+    turn_end: TurnEnd | None = None
+    policy: TurnPolicy = field(default_factory=TurnPolicy)
+    think: ThinkStyle = "tag"
+    lang: LangChoice = "auto"
+    voices: tuple[str, ...] = ()
+    manner: Callable[[str], Manner] = lambda user: Manner()
+    in_words: Callable[[Any, Lang], Sequence[tuple[str, str]]] = lambda trace, lang: ()
+    greeting: str = ""
