@@ -34,6 +34,7 @@ class Ear:
         frames: How many were pushed.
         is_over_agent: Whether it began while the agent spoke, and nobody knows yet what it is.
         is_typed: Whether its words were given, so that no sound belongs to it.
+        speak: Whether its answer is spoken; None as the conversation has it.
         turn_id: The store's id of the turn, where it was kept already and then went on.
     """
 
@@ -47,6 +48,7 @@ class Ear:
         self.frames = 0
         self.is_over_agent = False
         self.is_typed = False
+        self.speak: bool | None = None
         self.turn_id = ""
 
     @property

@@ -74,6 +74,29 @@ class TurnFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Dismissed:
+    """What somebody said over the agent was no turn: "mm-hm", a cough, its own echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """The next piece of what the agent says of its own accord, or of its host's: no answer."""
+
+    delta: TextDelta | SpeechDelta
+
+
+@dataclass(frozen=True, slots=True)
+class AsideEnded:
+    """What the agent said of its own accord has ended, or was cut off.
+
+    Attributes:
+        heard: The words that were heard.
+    """
+
+    heard: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something went wrong, and the conversation goes on unless the state says that it ended."""
 
@@ -92,5 +115,8 @@ Event = (
     | ToolCalled
     | ToolReturned
     | TurnFinished
+    | Dismissed
+    | Aside
+    | AsideEnded
     | Failed
 )

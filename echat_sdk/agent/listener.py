@@ -8,7 +8,7 @@ from typing import Any
 
 from echat_sdk.agent.consenting import without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Failed, State, UserStarted, UserStopped
+from echat_sdk.agent.events import Dismissed, Failed, State, UserStarted, UserStopped
 from echat_sdk.agent.mouth import Mouth, Spawn
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.patience import Patience
@@ -32,6 +32,7 @@ from echat_sdk.turn_detector import (
     TurnEvent,
     Utterance,
 )
+from echat_sdk.turn_policy import TurnPolicy
 
 
 class Listener:
@@ -117,13 +118,18 @@ class Listener:
         for event in self._detector.close():
             self._on(event)
 
-    def tell(self, hearing: Callable[[], Hearing]) -> None:
-        """Take a typed turn, as if it had been spoken."""
+    def take(self, ear: Ear) -> None:
+        """Take a turn whose end was told, as if it had been spoken now."""
         self._detector.reset()
         self._patience.begin(None)
-        self._ear = Ear(hearing, self._mouth.mind)
-        self._ear.is_typed = True
-        self._mouth.answer(self._ear, self._clock())
+        self._ear = ear
+        self._mouth.answer(ear, self._clock())
+
+    def adapt(self, policy: TurnPolicy, turn_end: TurnEnd | None) -> None:
+        """Be as patient as another policy from now on."""
+        self._policy = self._detector.policy = policy
+        self._turn_end = turn_end
+        self._overlap = OverlapJudge(policy)
 
     def interrupted(self) -> None:
         """What was being answered is not answered any more; who speaks now begins a new turn."""
@@ -247,6 +253,7 @@ class Listener:
                 self._mouth.drop()
             self._ear = None
             self._player.resume()
+            self._outbox.emit(Dismissed())
 
     async def _kind(self, ear: Ear) -> Kind:
         allowed = await self._mouth.allowed()

@@ -99,6 +99,7 @@ class Reply:
         late: Collection[asyncio.Task[None]] = (),
     ) -> None:
         self._means = means
+        self._speak = means.speak if ear.speak is None else ear.speak
         self.ear = ear
         self._mind = mind
         self._store = store
@@ -248,7 +249,7 @@ class Reply:
             await self._use_tool(heard)
             await self._out(
                 lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
-                    self._exchange.recollection, think=means.think, speak=means.speak
+                    self._exchange.recollection, think=means.think, speak=self._speak
                 )
             )
         self._waits_since = None
@@ -265,7 +266,7 @@ class Reply:
         granted = await self._forget(request, lang, allowed)
         self._keeps_since = None
         await self._out(
-            lambda: spoken(means.model, request, granted.sentences, lang, speak=means.speak)
+            lambda: spoken(means.model, request, granted.sentences, lang, speak=self._speak)
         )
 
     async def _forget(
@@ -349,7 +350,7 @@ class Reply:
         exchange, means = self._exchange, self._means
         if not self._is_begun or not self.is_released or self.goes_on:
             return
-        if status is not TurnStatus.COMPLETE and means.speak:
+        if status is not TurnStatus.COMPLETE and self._speak:
             self.cut()
             exchange.said(self._said or "")
         answer = exchange.answer(status)
