@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.exchange import Answer
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import EChatError
 from echat_sdk.tools import ToolCall
-from echat_sdk.turn import Finding, Heard, SpeechDelta, TextDelta, ThinkDelta, Thought
+from echat_sdk.turn import Finding, Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, Turn
 
 
 class State(StrEnum):
@@ -32,7 +33,15 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserStarted:
-    """The user has begun to speak."""
+    """The user has begun to speak.
+
+    Attributes:
+        goes_on: Whether it is still the same turn, since nobody has answered it aloud yet.
+        is_over_agent: Whether the agent is speaking, so that it may be no turn at all.
+    """
+
+    goes_on: bool = False
+    is_over_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,17 @@ class UserStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnHeardOut:
+    """A turn has ended that nobody answers until the host says so.
+
+    Attributes:
+        ear: What was said, for `Live.heard` and `Live.answer`.
+    """
+
+    ear: Ear
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCalled:
     """Somebody asked for a tool, and it runs now."""
 
@@ -60,6 +80,19 @@ class ToolReturned:
     """A tool has ended, or has failed as `finding.error` says."""
 
     finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMade:
+    """All of an answer is there; it is still being said.
+
+    Attributes:
+        turn: The exchange, with all words of the answer.
+        turn_id: The store's id of it.
+    """
+
+    turn: Turn
+    turn_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +140,7 @@ Event = (
     StateChanged
     | UserStarted
     | UserStopped
+    | TurnHeardOut
     | Heard
     | ThinkDelta
     | Thought
@@ -114,6 +148,7 @@ Event = (
     | SpeechDelta
     | ToolCalled
     | ToolReturned
+    | AnswerMade
     | TurnFinished
     | Dismissed
     | Aside

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from echat_sdk.agent.consenting import check_voice, without_refused
 from echat_sdk.agent.ear import Ear
@@ -37,9 +37,11 @@ from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import AudioDeviceError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
-from echat_sdk.turn import Heard, LangChoice, ThinkStyle
+from echat_sdk.turn import Heard, LangChoice, ThinkStyle, Turn
 from echat_sdk.turn_detector import TurnDetector
 from echat_sdk.turn_policy import TurnPolicy
+
+T = TypeVar("T")
 
 _CLOSING: Seconds = 2.2  # for a device
 _LATE: Seconds = 0.7  # for words that were said and are not known yet
@@ -229,9 +231,27 @@ class Live:
             check_voice(allowed)
         return without_refused(await ear.heard(allowed), allowed)
 
-    def adapt(self, policy: TurnPolicy, turn_end: TurnEnd | None) -> None:
-        """Be as patient as another policy from now on; nobody should be speaking."""
+    def recount(self, turns: tuple[Turn, ...]) -> None:
+        """These were said elsewhere, before: every answer knows them, and no memory keeps them."""
+        self._keeper.told = turns
+
+    async def kept(self, function: Callable[..., T], *args: Any) -> T:
+        """Run something in the memory's thread, after all that is to be kept there."""
+        return await self._store.keep(function, *args)
+
+    def adapt(
+        self, policy: TurnPolicy, turn_end: TurnEnd | None = None, *, answers: bool = True
+    ) -> None:
+        """Be as patient as another policy from now on; nobody should be speaking.
+
+        Args:
+            policy: How patient.
+            turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
+            answers: Whether turns are answered as they end; else each is given to the host, as
+                `TurnHeardOut`.
+        """
         self._listener.adapt(policy, turn_end)
+        self._listener.answers = answers
         self._mouth.adapt(policy)
         self._watch.adapt(policy)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from echat_sdk.agent.consenting import check_voice, read_again, without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
+from echat_sdk.agent.events import AnswerMade, Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.reminding import Reminding
@@ -217,9 +217,10 @@ class Reply:
         self._exchange.recollection = replace(found, key=means.key)
 
     async def _use_tool(self, heard: Heard) -> None:
-        means = self._means
-        call = await means.tools.choose(heard, self._mind)
+        means, found = self._means, self.ear.finding
+        call = None if found else await means.tools.choose(heard, self._mind)
         if call is None:
+            self._exchange.recollection = replace(self._exchange.recollection, finding=found)
             return
         self._waits_since = None
         if not call.tool.looks_only:
@@ -316,6 +317,8 @@ class Reply:
                     means.player.begin()
                 self.is_heard = self._is_aloud = True
                 await means.player.say(delta)
+        if self._is_begun:
+            means.emit(AnswerMade(exchange.turn, exchange.turn_id))
         if self._is_aloud:
             means.player.finish()
             await means.player.spoken()

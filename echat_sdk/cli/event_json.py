@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from echat_sdk.agent.events import (
+    AnswerMade,
     Aside,
     AsideEnded,
     Dismissed,
@@ -14,6 +15,7 @@ from echat_sdk.agent.events import (
     ToolCalled,
     ToolReturned,
     TurnFinished,
+    TurnHeardOut,
     UserStarted,
     UserStopped,
 )
@@ -57,6 +59,10 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "aside_ended", "heard": heard}
         case Dismissed():
             return {"event": "dismissed"}
+        case TurnHeardOut():
+            return {"event": "turn_heard_out"}
+        case AnswerMade():
+            return {"event": "answer_made"}
         case ToolCalled(call):
             return {"event": "tool", "tool": call.tool.name, "arguments": dict(call.arguments)}
         case ToolReturned(found):
