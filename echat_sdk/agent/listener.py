@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from echat_sdk.agent.consenting import without_refused
@@ -92,6 +92,7 @@ class Listener:
         self._is_marked = False  # whether the model was seen to end sentences
         self._is_muted = False
         self._ear: Ear | None = None
+        self._frames = 0  # that came, heard or not
         self.answers = True
 
     @property
@@ -106,6 +107,7 @@ class Listener:
 
     def hear(self, frame: AudioFrame) -> None:
         """Take the next 20 ms."""
+        self._frames += 1
         if self._is_muted:
             return
         is_speech = self._vad.is_speech(frame)
@@ -184,20 +186,24 @@ class Listener:
                 if not self._player.is_speaking:
                     self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None and not self.answers:
-                self._outbox.emit(UserStopped(pause))
+                self._outbox.emit(UserStopped(pause, at=self._at - pause))
                 self._outbox.emit(TurnHeardOut(self._ear))
                 self._ear = None
             case Utterance(_, pause, _) if self._ear is not None:
                 reply = self._mouth.reply
                 is_alive = reply is not None and reply.ear is self._ear
-                self._outbox.emit(UserStopped(pause, self._begun - is_alive))
+                self._outbox.emit(UserStopped(pause, self._begun - is_alive, self._at - pause))
                 self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
                 else:
                     self._mouth.answer(self._ear, self._clock() - pause)
 
-    def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
+    @property
+    def _at(self) -> Seconds:
+        return self._frames * FRAME_SECONDS
+
+    def _turn_begins(self, frames: Sequence[AudioFrame]) -> None:
         self._on_speech()
         ear, reply = self._ear, self._mouth.reply
         if ear is not None and ear.is_typed and not self._mouth.is_heard:
@@ -205,7 +211,8 @@ class Listener:
             ear = None
         is_new = ear is None or (reply is not None and reply.ear is ear and reply.is_heard)
         is_over_agent = self._player.is_speaking
-        self._outbox.emit(UserStarted(goes_on=not is_new, is_over_agent=is_over_agent))
+        at = self._at - len(frames) * FRAME_SECONDS
+        self._outbox.emit(UserStarted(not is_new, is_over_agent, at))
         if ear is None or is_new:
             ear = Ear(self._listen, self._mouth.mind)
             ear.is_over_agent = is_over_agent and self.answers

@@ -60,9 +60,7 @@ class Realtime:
         caller: Caller = scope["state"]["caller"]
         model = socket.query_params.get("model", "")[:200]
         try:
-            session = Session(
-                self._service, caller, model, wiring.put, on_turn=self._observer.turn
-            )
+            session = Session(self._service, caller, model, wiring.put, on_turn=self._observer.turn)
             async with asyncio.timeout(self._limits.total_seconds):
                 await _serve(session, wiring)
         except TimeoutError:
@@ -165,7 +163,7 @@ class _Wiring:
         try:
             async with asyncio.timeout(_SLOW):
                 await self._socket.close(code, reason)
-        except (TimeoutError, RuntimeError, OSError):
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             log.debug("a client was gone before its socket was closed")
 
     async def _message(self) -> str | bytes | None:
@@ -217,5 +215,3 @@ class _Wiring:
         self._unsent.clear()
         self._bytes = 0
         self.end()
-
-

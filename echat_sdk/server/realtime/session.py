@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import State
 from echat_sdk.audio import FRAME_SECONDS, Seconds
 from echat_sdk.bridge import Worker
-from echat_sdk.errors import ConfigError, EChatError, StoreError, UnsupportedError
+from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
 from echat_sdk.protocols import Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
@@ -76,7 +75,6 @@ class Session:
         self._teller = Teller(
             send,
             self._conversation,
-            self._line,
             lambda: self._config,
             on_heard_out=self._write_down,
             on_turn=self._after_turn,
@@ -151,8 +149,8 @@ class Session:
         except Fault as fault:
             self._send(fault.as_event(event.get("event_id")))
         except EChatError as error:
-            fault = Fault(str(error), code=type(error).__name__, kind="server_error")
-            self._send(fault.as_event(event.get("event_id")))
+            told = Fault(str(error), code=type(error).__name__, kind="server_error")
+            self._send(told.as_event(event.get("event_id")))
 
     # --- the session ------------------------------------------------------------------------------
 

@@ -23,12 +23,10 @@ from echat_sdk.agent.events import (
     UserStarted,
     UserStopped,
 )
-from echat_sdk.audio import FRAME_SECONDS
 from echat_sdk.errors import EChatError
 from echat_sdk.server.realtime.config import SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, new_id
-from echat_sdk.server.realtime.line import Line
 from echat_sdk.server.realtime.writer import ResponseWriter, Send
 from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, Turn, TurnStatus
 
@@ -47,7 +45,6 @@ class Teller:
     Args:
         send: Takes events.
         conversation: Its items.
-        line: Whose sound is counted.
         config: Gives what the session is, as it is now.
         on_heard_out: Takes an item whose words are to be written down, and is not answered.
         on_turn: Told of each turn that ended, its answer, and the id of the response.
@@ -64,7 +61,6 @@ class Teller:
         self,
         send: Send,
         conversation: Conversation,
-        line: Line,
         config: Callable[[], SessionConfig],
         *,
         on_heard_out: Callable[[Item], None],
@@ -72,7 +68,6 @@ class Teller:
     ) -> None:
         self._send = send
         self._conversation = conversation
-        self._line = line
         self._config = config
         self._on_heard_out = on_heard_out
         self._on_turn = on_turn
@@ -118,7 +113,7 @@ class Teller:
             case UserStarted():
                 self._user_started(event)
             case UserStopped():
-                self._user_stopped()
+                self._user_stopped(event)
             case TurnHeardOut(ear):
                 self._heard_out(ear)
             case Dismissed():
@@ -161,9 +156,7 @@ class Teller:
     # --- the user ---------------------------------------------------------------------------------
 
     def _user_started(self, event: UserStarted) -> None:
-        policy = self._config().turns
-        now = round(1000 * FRAME_SECONDS * self._line.frames_heard)
-        start = max(0, now - round(1000 * policy.prefix))
+        start = round(1000 * max(0.0, event.at))
         if event.goes_on:
             self._cancel()  # nobody heard it yet
         else:
@@ -177,8 +170,8 @@ class Teller:
         at = {"audio_start_ms": start, "item_id": self._user_item}
         self._send({"type": "input_audio_buffer.speech_started", **at})
 
-    def _user_stopped(self) -> None:
-        end = round(1000 * FRAME_SECONDS * self._line.frames_heard)
+    def _user_stopped(self, event: UserStopped) -> None:
+        end = round(1000 * event.at)
         if self._untold is not None:
             self._untold.end = end
             return
