@@ -117,7 +117,19 @@ class Listener:
             self._overlap.begin()
         for event in self._detector.push(frame, is_speech):
             self._on(event)
-        self._look()
+        self.look()
+
+    def look(self) -> None:
+        """Tell what the agent does now, if that has changed."""
+        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
+        if self._mouth.is_heard:
+            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
+        elif is_open:
+            self._outbox.go(State.HEARING)
+        elif self._mouth.reply is not None:
+            self._outbox.go(State.THINKING)
+        else:
+            self._outbox.go(State.LISTENING)
 
     def close(self) -> None:
         """No more will be heard; a turn that was open ends."""
@@ -334,14 +346,3 @@ class Listener:
     def _forget_judging(self, task: asyncio.Task[None]) -> None:
         if self._judging is task:
             self._judging = None
-
-    def _look(self) -> None:
-        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
-        if self._mouth.is_heard:
-            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
-        elif is_open:
-            self._outbox.go(State.HEARING)
-        elif self._mouth.reply is not None:
-            self._outbox.go(State.THINKING)
-        else:
-            self._outbox.go(State.LISTENING)

@@ -105,6 +105,8 @@ class _Wiring:
 
     def put(self, event: dict[str, Any]) -> None:
         """Send an event, behind those that wait."""
+        if self._ended.is_set():
+            return
         events = beta.for_client(event) if self._is_beta else (event,)
         for each in events:
             told = {"event_id": f"event_{secrets.token_hex(10)}", **each}

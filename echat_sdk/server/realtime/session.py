@@ -116,12 +116,13 @@ class Session:
         async with self._agent:
             try:
                 async with self._group:
-                    telling = self._group.create_task(self._tell(), name="echat-telling")
+                    self._group.create_task(self._tell(), name="echat-telling")
                     await self._begin()
                     while (event := await events()) is not None:
                         await self._do(event)
-                    for task in (telling, *self._apart.values()):
+                    for task in self._apart.values():
                         task.cancel()
+                    self._agent.end()  # what happens until then is heeded, though nobody reads it
             finally:
                 self._teller.close()
                 self._desk.close()
