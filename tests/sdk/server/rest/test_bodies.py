@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message
 
 from echat_sdk.server.rest import RestLimits
-from echat_sdk.testing import virtual_time
+from echat_sdk.testing import FakeModel, Line, virtual_time
 from tests.sdk.server.rest.serving import app_of
 
 SPEECH, HEAR, CHAT = "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/chat/completions"
@@ -200,3 +201,52 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
 
     status, at = virtual_time.run(main())
     assert (status, at) == (408, pytest.approx(30, abs=1))
+
+
+def test_a_client_that_takes_nothing_has_gone() -> None:
+    model = FakeModel(Line("", ("One. ",) * 20))
+    talk = {"model": "fake", "messages": [{"role": "user", "content": "Hi."}], "stream": True}
+    arriving = [json.dumps(talk).encode()]
+
+    async def main() -> float:
+        async def receive() -> Message:
+            if not arriving:
+                await asyncio.sleep(3600)
+            return {"type": "http.request", "body": arriving.pop()}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                await asyncio.sleep(3600)
+
+        app = app_of(model, limits=RestLimits(send_seconds=20))
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+        await app({**scope, "query_string": b"", "root_path": ""}, receive, send)
+        return asyncio.get_running_loop().time()
+
+    assert virtual_time.run(main()) == pytest.approx(20, abs=1)
+    for _ in range(2000):  # of real time: the model's thread knows no other
+        if model.closed:
+            break
+        time.sleep(0.001)
+    assert model.closed == 1
+
+
+def test_what_takes_too_long_is_given_up_with_a_word() -> None:
+    async def main() -> tuple[int, bytes]:
+        app = app_of(limits=RestLimits(answer_seconds=5, body_seconds=100))
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            await asyncio.sleep(3600)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+        await app({**scope, "query_string": b"", "root_path": ""}, receive, send)
+        return sent[0]["status"], sent[1]["body"]
+
+    status, body = virtual_time.run(main())
+    assert status == 504
+    assert json.loads(body)["error"]["code"] == "timeout"

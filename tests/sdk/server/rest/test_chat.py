@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import openai
 import pytest
 from openai import OpenAI
@@ -18,7 +23,7 @@ from echat_sdk.server.caller import Caller, Scope
 from echat_sdk.server.rest import RestLimits
 from echat_sdk.server.rest.tokens import tokens, within
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory
-from echat_sdk.turn import LangChoice
+from echat_sdk.turn import Delta, LangChoice, TextDelta, TurnStatus
 from tests.sdk.server.rest.serving import app_of, http_of, listening, openai_of
 
 TALK = [{"role": "user", "content": "I lost my keys."}]
@@ -310,3 +315,36 @@ async def test_text_cannot_begin_an_event_of_its_own() -> None:
     events = [e.removeprefix("data: ") for e in text.split("\n\n") if e]
     assert events[-1] == "[DONE]"
     assert json.loads(events[0])["choices"][0]["delta"]["content"] == forged
+
+
+def test_of_a_user_who_goes_away_is_kept_what_was_given_out() -> None:
+    goes_on = threading.Event()
+
+    class Slow(FakeHearing):
+        def reply(self, *given: Any, **how: Any) -> Iterator[Delta]:
+            for delta in super().reply(*given, **how):
+                yield delta
+                if isinstance(delta, TextDelta):
+                    goes_on.wait(10)
+
+    class Model(FakeModel):
+        def read(self, text: str, cues: Cues, *, lang: LangChoice = "auto") -> FakeHearing:
+            hearing = Slow(self, Line(text, ("One. ", "Two. ", "Three.")), "en")
+            hearing.given(text, cues)
+            return hearing
+
+    memory = RAMMemory()
+    app = app_of(Model(), memory, caller=ADA)
+    ask = {"model": "fake", "messages": TALK, "stream": True}
+    with listening(app) as url:
+        with httpx2.stream("POST", f"{url}/v1/chat/completions", json=ask) as answer:
+            next(answer.iter_bytes())
+        goes_on.set()
+        (turn,) = memory.recall("ada").turns
+        for _ in range(2000):
+            if turn.status is not TurnStatus.OPEN:
+                break
+            time.sleep(0.001)
+            (turn,) = memory.recall("ada").turns
+    assert turn.status is TurnStatus.INTERRUPTED
+    assert "Three" not in turn.reply
