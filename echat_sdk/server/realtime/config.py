@@ -138,7 +138,7 @@ class TurnTaking:
                 "most_patience": 1.0,
             }
             if self.idle is not None:
-                changes |= {"reengagements": 1, "reengage_after": self.idle}
+                changes |= {"reengagements": 2, "reengage_after": self.idle}
         elif self.kind == "semantic_vad":
             preset = {"low": TurnPolicy.of("patient"), "high": TurnPolicy.of("brisk")}
             usual = preset.get(self.eagerness, usual)
