@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echat_sdk import config
+from echat_sdk.bridge import Worker
 from echat_sdk.cli import account, agreeing, interrupts, memory_keys, rooms
 from echat_sdk.cli.talk import LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.consent import barred_in
@@ -179,7 +180,9 @@ class _Page:
         typer.echo(f"open once: {link}")
         if self.open_page:
             self.open_page = False
-            webbrowser.open(link)
+            browser = Worker("browser")  # which may take its time
+            browser.submit(webbrowser.open, link)
+            browser.let_go()
 
 
 def _access(
