@@ -66,8 +66,8 @@ def serve(
     ] = None,
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="At most at once.")] = 50,
     drain: Annotated[
-        float, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
-    ] = 30.0,
+        int, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
+    ] = 30,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,

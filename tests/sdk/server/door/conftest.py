@@ -27,7 +27,7 @@ def logged() -> Iterator[Callable[[], str]]:
 
     class Everything(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(self.format(record))
+            lines.append(f"{record.levelname} {self.format(record)}")
 
     handler, root = Everything(), logging.getLogger()
     before = root.level
