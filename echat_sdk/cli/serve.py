@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echat_sdk import config
+from echat_sdk.bridge import Worker
 from echat_sdk.cli import account, agreeing, interrupts, memory_keys, rooms
 from echat_sdk.cli.talk import LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.consent import barred_in
@@ -66,8 +67,8 @@ def serve(
     ] = None,
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="At most at once.")] = 50,
     drain: Annotated[
-        float, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
-    ] = 30.0,
+        int, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
+    ] = 30,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,
@@ -188,7 +189,9 @@ class _Page:
         typer.echo(f"open once: {link}")
         if self.open_page:
             self.open_page = False
-            webbrowser.open(link)
+            browser = Worker("browser")  # which may take its time
+            browser.submit(webbrowser.open, link)
+            browser.let_go()
 
 
 def _access(
