@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ipaddress
 import os
 import webbrowser
 from collections.abc import Iterator
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from echat_sdk.server.door import Access
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
+    from echat_sdk.server.observer import Observer
     from echat_sdk.server.service import Service
     from echat_sdk.server.serving import Listening
+    from echat_sdk.server.webrtc.calls import Calls
     from echat_sdk.turn import Lang
 
 KeyFileOption = Annotated[
@@ -69,6 +72,10 @@ def serve(
     drain: Annotated[
         int, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
     ] = 30,
+    call_address: Annotated[
+        str,
+        typer.Option("--call-address", help="Where WebRTC calls are taken; else as it is called."),
+    ] = "",
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,
@@ -100,7 +107,7 @@ def serve(
     )
     with opened(settings) as service:
         page = _Page(listening, open_page=open_page)
-        app = _app(service, access, limits, page, user=whom)
+        app = _app(service, access, limits, page, user=whom, call_address=call_address)
         asyncio.run(_serve(app, listening, drain, page))
 
 
@@ -221,7 +228,13 @@ def _access(
 
 
 def _app(
-    service: Service, access: Access, limits: Limits, page: _Page, *, user: str | None
+    service: Service,
+    access: Access,
+    limits: Limits,
+    page: _Page,
+    *,
+    user: str | None,
+    call_address: str,
 ) -> Starlette:
     from echat_sdk.server import app, rest
     from echat_sdk.server.metrics import Metrics
@@ -238,9 +251,32 @@ def _app(
         limits=limits,
         metrics=metrics,
         realtime=Realtime(service, limits, metrics),
+        calls=_calls(service, limits, metrics, call_address),
         routes=rest.routes(service),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
+
+
+def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | None:
+    """What takes calls; None where WebRTC is not installed."""
+    from echat_sdk.server.webrtc.routes import MISSING
+
+    if importlib.util.find_spec("aiortc") is None:
+        if address:
+            raise ConfigError(MISSING)
+        return None
+    from echat_sdk.server.webrtc.calls import Calls
+
+    return Calls(service, limits, observer, _ip(address))
+
+
+def _ip(address: str) -> str:
+    try:
+        return str(ipaddress.ip_address(address)) if address else ""
+    except ValueError as error:
+        raise ConfigError(
+            f"--call-address {address}: expected an IP address of this machine"
+        ) from error
 
 
 async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from echat_sdk.agent import Agent
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import State
-from echat_sdk.audio import FRAME_SECONDS, Seconds
+from echat_sdk.agent.events import State, StateChanged
+from echat_sdk.audio import FRAME_SECONDS, Hertz, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
 from echat_sdk.protocols import Forgetting, Memory
@@ -44,6 +44,8 @@ class Session:
         model: As the client called it.
         send: Takes events, without waiting.
         on_turn: Told of each turn that ended.
+        on_state: Told what the agent does, as it changes.
+        line: Where sound comes from and goes to; None for sound in events.
     """
 
     def __init__(
@@ -53,18 +55,21 @@ class Session:
         model: str,
         send: Callable[[dict[str, Any]], None],
         on_turn: Callable[[Turn], None] = lambda turn: None,
+        on_state: Callable[[State], None] = lambda state: None,
+        line: Line | None = None,
     ) -> None:
         self.id = new_id("sess")
         self._service = service
         self._send = send
         self._on_turn = on_turn
+        self._on_state = on_state
         self._user = caller.user or new_id("guest")
         self._is_guest = caller.user is None
         self._conversation = Conversation()
         memory: Memory = service.guest_memory() if self._is_guest else service.memory
         self._memory = memory
         self._config = SessionConfig(model=model or service.model.name)
-        self._line = Line(service.model.sample_rate)
+        self._line = line or Line(service.model.sample_rate)
         self._desk = AccountDesk(service, memory, self._user)
         self._apart: dict[str, asyncio.Task[None]] = {}
         self._aside_mind: Worker | None = None
@@ -130,15 +135,23 @@ class Session:
                     self._aside_mind.abandon()
 
     async def _begin(self) -> None:
+        fault = None
         if self._began:
-            self._change(self._config.updated(self._began, self._service.voices))
+            try:
+                self._change(self._config.updated(self._began, self._service.voices))
+            except Fault as error:
+                fault = error
         self._send({"type": "session.created", "session": await self._told()})
+        if fault is not None:
+            self._send(fault.as_event(None))
         conversation = {"id": self._conversation.id, "object": "realtime.conversation"}
         self._send({"type": "conversation.created", "conversation": conversation})
 
     async def _tell(self) -> None:
         async for event in self._agent.events():
             self._teller.tell(event)
+            if isinstance(event, StateChanged):
+                self._on_state(event.state)
 
     async def _do(self, event: dict[str, Any]) -> None:
         """Do one; what cannot be done is told, and the session goes on."""
@@ -177,6 +190,7 @@ class Session:
                 live.mute(config.turns.kind == "none")
                 self._buffer = None
             self._line.plays = config.turns.kind != "none"
+        self._line.speaks = config.speaks
         self._config = config
 
     async def _told(self) -> dict[str, Any]:
@@ -198,8 +212,16 @@ class Session:
     # --- sound ------------------------------------------------------------------------------------
 
     async def _append(self, event: dict[str, Any]) -> None:
+        form = self._config.hears_as
+        self.hear(form.decode(event["audio"]), form.rate)
+
+    def hear(self, samples: Waveform, rate: Hertz) -> None:
+        """Take the next sound of the client's, int16 mono.
+
+        Raises:
+            Fault: too much of it waits.
+        """
         config = self._config
-        samples, rate = config.hears_as.decode(event["audio"]), config.hears_as.rate
         if config.turns.kind == "none":
             self._buffer = self._buffer or self._agent.conversation.spoken()
             length = self._buffer.frames * FRAME_SECONDS + len(samples) / rate
@@ -339,6 +361,11 @@ class Session:
         live.answer(ear)
 
     def _respond_apart(self, asked: Mapping[str, Any], speaks: bool) -> None:
+        if speaks and self._line.carries_speech:
+            raise Fault(
+                'a call says one thing at a time: ask for a response apart with ["text"]',
+                param="response.output_modalities",
+            )
         if len(self._apart) >= apart.MOST:
             raise Fault(f"at most {apart.MOST} responses apart at once", code="too_many_responses")
         given = asked.get("input")
