@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import uvicorn
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
@@ -29,6 +28,7 @@ from echat_sdk.server.limits import Limits
 from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.realtime.endpoint import Realtime
 from echat_sdk.server.service import Service
+from echat_sdk.server.serving import Listening, serve
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.server.webrtc.call import take_at
 from echat_sdk.server.webrtc.calls import Calls
@@ -86,26 +86,15 @@ async def serving(
         calls=Calls(service, limits, metrics),
         pages=pages,
     )
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none", loop="asyncio")
-    server = uvicorn.Server(config)
-    server.capture_signals = no_signals  # type: ignore[method-assign]
+    began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    ending = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        served = group.create_task(server.serve(), name="server")
-        while not server.started:
-            await asyncio.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        work = serve(app, Listening(port=0), drain=0, ending=ending, began=began.set_result)
+        group.create_task(work, name="server")
         try:
-            yield Served(f"http://127.0.0.1:{port}", app, metrics)
+            yield Served(f"http://127.0.0.1:{await began}", app, metrics)
         finally:
-            server.should_exit = True
-            await served
-
-
-class no_signals:  # noqa: N801 - stands in for a method of uvicorn's
-    """Signals are the tests' runner's."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *args: object) -> None: ...
+            ending.set()
 
 
 class Microphone(MediaStreamTrack):
@@ -121,11 +110,6 @@ class Microphone(MediaStreamTrack):
 
     def say(self, samples: Waveform) -> None:
         self._samples = np.concatenate((self._samples, samples))
-
-    @property
-    def left(self) -> Seconds:
-        """Of what it is to say."""
-        return len(self._samples) / RATE
 
     async def recv(self) -> AudioFrame:
         if self.readyState != "live":

@@ -167,9 +167,7 @@ async def test_turns_that_the_caller_ends_are_heard_from_the_track() -> None:
     manual = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
     async with serving(model) as served, calling(served, manual) as phone:
         phone.microphone.say(voice(0.5))
-        while phone.microphone.left:
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.9)
         phone.send({"type": "input_audio_buffer.commit"}, RESPOND)
         await phone.until("output_audio_buffer.stopped")
         assert phone.of("conversation.item.input_audio_transcription.completed")
@@ -285,10 +283,10 @@ async def test_sessions_end_with_the_server_and_with_their_time() -> None:
             async with asyncio.timeout(5):
                 await phone.closed.wait()
         await served.emptied()
-    async with serving(Voice(), limits=Limits(idle_seconds=0.5)) as served:
-        async with calling(served, speaks=False) as phone:
-            async with asyncio.timeout(5):
-                await phone.closed.wait()
+    limits = Limits(idle_seconds=0.5)
+    async with serving(Voice(), limits=limits) as served, calling(served, speaks=False) as phone:
+        async with asyncio.timeout(5):
+            await phone.closed.wait()
     phone = Phone()
     async with serving(Voice()) as served, http(served) as client:
         answer = await client.post("/v1/realtime/calls", content=await phone.offer(), headers=SDP)
