@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test check format models bench heads clean help
+.PHONY: demo test check ray format models bench heads clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## |^[a-z]+: *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,17 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 test: check models ## everything, with real weights
 	$(BIN)/python -m pytest -q -n 2 -m '(slow or postgres) and not (real or device)' --timeout 600
 	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
+
+# Half a gigabyte that nothing else needs, in an environment of its own over this one.
+$(VENV)/ray/.done: $(VENV)/.dev
+	@echo "installing Ray Serve into $(VENV)/ray"
+	@$(BIN)/python -m venv $(VENV)/ray
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > $$($(VENV)/ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/echat.pth
+	@$(VENV)/ray/bin/python -m pip install --quiet --disable-pip-version-check 'ray[serve]>=2.60,<3'
+	@touch $@
+
+ray: $(VENV)/ray/.done models ## two replicas on Ray Serve with one store: installs 0.5 GB, runs minutes
+	$(BIN)/python -m pytest -q -m ray
 
 models: $(VENV)/.dev
 	@$(BIN)/echat models pull echat-lite
