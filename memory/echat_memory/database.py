@@ -77,6 +77,13 @@ class Database(Protocol):
         It may take as long as it needs.
         """
 
+    def reshaping(self) -> AbstractContextManager[Connection]:
+        """As `alone`, for changing tables.
+
+        Raises:
+            StoreError: rows refer to what is not there any more; nothing was changed.
+        """
+
     def back_up(self, connection: Connection, revision: str) -> None:
         """Copy all rows to where `erase` finds them, inside `alone`, before they leave a schema."""
 

@@ -238,6 +238,26 @@ class SQLite:
             with transaction(self._connection, write=True):
                 yield self._connection
 
+    @contextmanager
+    def reshaping(self) -> Iterator[Connection]:
+        """See `Database.reshaping`.
+
+        A table is altered by making it anew: what refers to it, itself included, dangles meanwhile.
+        """
+        driver: Any = self._connection.connection.driver_connection
+        with plain_errors(self.path):
+            driver.execute("PRAGMA foreign_keys = OFF")  # means nothing within a transaction
+        try:
+            with self.alone() as connection:
+                yield connection
+                if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                    raise StoreError(
+                        f"rows of {self.path} refer to rows that are not there; put it back from a "
+                        "backup"
+                    )
+        finally:
+            driver.execute("PRAGMA foreign_keys = ON")
+
     def back_up(self, connection: Connection, revision: str) -> None:
         """Copy the file beside itself."""
         copy(self.path, backup_of(self.path, revision), self._file_key)
