@@ -90,13 +90,14 @@ def serve(
     settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
     keys = Keys(key_file or settings.home / "server-keys.json")
     listening = Listening(host, port, certificate, private_key, behind_proxy)
-    check(listening, keys=len(keys), needs_key=not no_auth)
+    valid = sum(keys.counts(key.id) for key in keys.all())
+    check(listening, keys=valid, needs_key=not no_auth)
     limits = Limits(sessions=sessions, sessions_per_key=sessions)
-    logs.set_up(as_json=log_json)
     whom = None if guest else settings.user
     access = _access(
         keys, listening, limits, origins or [], hosts or [], no_auth=no_auth, user=whom
     )
+    logs.set_up(as_json=log_json)
     with opened(settings) as service:
         page = _Page(listening, open_page=open_page)
         app = _app(service, access, limits, page, user=whom)
