@@ -15,7 +15,9 @@ from echat_sdk.agent.reply import Means, Reply, allowed_now
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
+from echat_sdk.errors import ConsentError
 from echat_sdk.turn import Lang
+from echat_sdk.turn_policy import TurnPolicy
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
@@ -148,6 +150,10 @@ class Mouth:
         self._work = self.reply = None
         self.quiet_since = self._means.clock()
 
+    def adapt(self, policy: TurnPolicy) -> None:
+        """Wait for the model as long as another policy has it."""
+        self._hangs_after = policy.hangs_after
+
     def close(self) -> None:
         """Leave the model's thread to end by itself."""
         self.mind.abandon()
@@ -176,6 +182,8 @@ class Mouth:
         self._on_over(reply)
         if reply.error is not None:
             self._outbox.emit(Failed(reply.error))
+            if isinstance(reply.error, ConsentError):  # nothing was lost: nobody listened
+                return
             await self.own.say_line("sorry", self.lang)
         if reply.heard is not None:
             self.lang = reply.heard.lang

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from echat_sdk.server.limits import Limits
     from echat_sdk.server.service import Service
     from echat_sdk.server.serving import Listening
+    from echat_sdk.turn import Lang
 
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="API keys; by default server-keys.json at home.")
@@ -112,14 +113,18 @@ def opened(settings: Settings) -> Iterator[Service]:
         ModelError: the model cannot be opened.
         StoreError: the memory cannot be opened.
     """
-    from echat_memory import SQLMemory
+    from echat_memory import GuestMemory, SQLMemory, in_words
+    from echat_sdk.disclosure import configured
     from echat_sdk.server.service import Service
 
+    unasked = agreeing.unasked_in(settings.deployment)
+    barred = barred_in(settings.deployment, settings.exemption)
+    told: Lang = "zh" if settings.lang == "zh" else "en"
     with closing(
         SQLMemory(
             settings.store,
-            unasked=agreeing.unasked_in(settings.deployment),
-            barred=barred_in(settings.deployment, settings.exemption),
+            unasked=unasked,
+            barred=barred,
             retention=settings.retention,
             encryption=memory_keys.encryption(settings),
         )
@@ -129,11 +134,15 @@ def opened(settings: Settings) -> Iterator[Service]:
         yield Service(
             model,
             memory,
+            partial(GuestMemory, unasked=unasked, barred=barred),
             open_vad=rooms.vad,
             turn_end=rooms.turn_end(settings),
             think=settings.think,
             lang=settings.lang,
             manner=partial(_manner, settings),
+            in_words=in_words,
+            deployment=settings.deployment,
+            disclosure=configured(settings.disclosure, settings.deployment, told, unasked),
         )
 
 
@@ -215,18 +224,22 @@ def _access(
 def _app(
     service: Service, access: Access, limits: Limits, page: _Page, *, user: str | None
 ) -> Starlette:
-    from echat_sdk.server import app
+    from echat_sdk.server import app, rest
     from echat_sdk.server.metrics import Metrics
     from echat_sdk.server.origins import is_loopback
+    from echat_sdk.server.realtime.endpoint import Realtime
 
     # A service's output is a log, and a link in a log is open to all who read it.
     is_seen = is_loopback(page.listening.host) and "JOURNAL_STREAM" not in os.environ
     is_asked = access.nobody is None and not page.listening.behind_proxy
+    metrics = Metrics()
     return app.build(
         service,
         access=access,
         limits=limits,
-        metrics=Metrics(),
+        metrics=metrics,
+        realtime=Realtime(service, limits, metrics),
+        routes=rest.routes(service),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 

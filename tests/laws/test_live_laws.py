@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from echat_sdk.agent.events import TurnFinished
 from echat_sdk.testing import FakeModel, Line
 from echat_sdk.testing.audio import FakeAudio
-from echat_sdk.testing.live import SILENCE, SPEECH, Conversation, converse
+from echat_sdk.testing.live import SILENCE, SPEECH, Conversation, converse, plain
 from echat_sdk.turn import SpeechDelta, TurnStatus
 
 WORD = 0.05  # seconds of the fake voice
@@ -59,7 +59,7 @@ def check(outcome: Outcome) -> None:
     assert audible == pytest.approx(words * WORD, abs=(WORD + 0.03) * (len(turns) + 1))
     for number, (at, event) in enumerate(outcome.events):
         if isinstance(event, TurnFinished) and event.answer.turn.status is TurnStatus.INTERRUPTED:
-            following = (t for t, e in outcome.events[number:] if isinstance(e, SpeechDelta))
+            following = (t for t, e in outcome.events[number:] if isinstance(plain(e), SpeechDelta))
             end = next(following, outcome.events[-1][0])
             assert not loud[round((at + 0.2) * rate) : round(end * rate)].any()
 
@@ -90,10 +90,16 @@ def test_any_conversation_keeps_the_laws(
     check(played(schedule, lines, Guess() if judges else None))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_ten_thousand_conversations_keep_the_laws() -> None:
-    for seed in range(10_000):
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(1_500, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=pytest.mark.endurance),
+    ],
+)
+def test_so_many_conversations_keep_the_laws(count: int) -> None:
+    for seed in range(count):
         chance = random.Random(seed)
         schedule = [
             (number % 2 == 1, chance.choice((3, 10, 20, 30, 60, 120)))
