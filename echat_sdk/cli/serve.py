@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import os
 import webbrowser
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="API keys; by default server-keys.json at home.")
 ]
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("openai", "opentelemetry", "prometheus_client", "starlette", "uvicorn", "websockets")
 
@@ -252,7 +255,7 @@ async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page
     def end() -> None:
         open_ = app.state.sessions.taken
         if open_ and not ending.is_set():
-            typer.echo(f"{open_} sessions may finish; Ctrl-C ends at once", err=True)
+            log.info("sessions that may finish: %d; Ctrl-C ends at once", open_)
         ending.set()
 
     with interrupts.taken_by(end):
