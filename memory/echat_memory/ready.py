@@ -1,9 +1,9 @@
 """What was read of the people who are here, used again as long as it is what the rows say.
 
 All that a reply is given whatever will be said is read when somebody begins to speak, so that at
-the end of their turn no row is. It counts until anybody writes: another process, which
-`Database.stamp` tells, or this one, which tells it here. Where there is no stamp rows are read
-each time.
+the end of their turn no row is. It counts until anybody writes: `Database.stamp` tells that
+somebody did, and where it was this process, it tells here what. Where there is no stamp rows are
+read each time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ MOST_USERS = 1_000
 
 
 class Ready:
-    """What is held of every user who is here. Called under the store's lock.
+    """What is held of every user who is here.
+
+    Changed by whoever has the lock of the database and that of what is held, read by whoever has
+    one of them.
 
     Args:
         episodes: Where earlier turns are searched; told when others may have changed them.
@@ -36,15 +39,22 @@ class Ready:
         self._consents: OrderedDict[str, Consents] = OrderedDict()
         self._known: OrderedDict[str, Basis] = OrderedDict()
 
-    def check(self, stamp: Hashable) -> None:
-        """Drop all, unless nothing was written elsewhere since; before each use.
+    def is_of(self, stamp: Hashable) -> bool:
+        """Whether what is held is what the rows say; asked before each use.
 
         Args:
             stamp: What `Database.stamp` gives now.
         """
-        if stamp is None or stamp != self._stamp:
-            self.wrote(None)
-        self._stamp = stamp
+        return stamp is not None and stamp == self._stamp
+
+    def check(self, stamp: Hashable) -> None:
+        """Drop all, unless nothing was written since.
+
+        Args:
+            stamp: What `Database.stamp` gave after what is read next can have been written.
+        """
+        if not self.is_of(stamp):
+            self.wrote(None, stamp)
 
     def consents(self, who: str) -> Consents | None:
         """What a user said, if it is held."""
@@ -66,13 +76,15 @@ class Ready:
             self._known.popitem(last=False)
         _put(self._known, who, what)
 
-    def wrote(self, turns_of: str | None) -> None:
-        """This process has written.
+    def wrote(self, turns_of: str | None, stamp: Hashable) -> None:
+        """Somebody has written.
 
         Args:
-            turns_of: The user of whom a turn was written, or pauses, and nothing else of anybody;
-                None where it may have been anything.
+            turns_of: The user of whom a turn was written, and nothing else of anybody; an empty
+                one where nothing was that is held; None where it may have been anything.
+            stamp: What `Database.stamp` gave since.
         """
+        self._stamp = stamp
         if turns_of is None:
             self.drop()
             self._episodes.doubt()

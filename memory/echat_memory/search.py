@@ -6,6 +6,7 @@ why it is ours: the libraries at hand build theirs from all texts at once.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections import Counter
@@ -141,15 +142,9 @@ class Index:
         self._lengths = array("f")  # 0 for a turn that was taken out
         self._postings: dict[str, tuple[array[int], array[float]]] = {}
         self._total = 0
-        self._newest = 0
 
     def __len__(self) -> int:
         return len(self._places)
-
-    @property
-    def newest(self) -> int:
-        """The greatest id in it; 0 where it is empty."""
-        return self._newest
 
     def knows(self, turn_id: int, source: str) -> bool:
         """Whether this turn is in it as it is."""
@@ -172,7 +167,6 @@ class Index:
         counts = Counter(terms(text))
         length = sum(counts.values())
         self._ids.append(turn_id)
-        self._newest = max(self._newest, turn_id)
         self._hashes.append(hash(source))
         self._lengths.append(length)
         self._total += length
@@ -195,24 +189,21 @@ class Index:
             found = [held for held in found if len(held[0]) * 4 < n] or found
         if not found or not self._total:
             return []
-        lengths = np.frombuffer(self._lengths, np.float32)
-        norm = K1 * (1 - B + B * lengths * (len(self) / self._total))
-        scores = np.zeros(n, np.float32)
-        for posted, counts in found:
-            places = np.frombuffer(posted, np.int32)
-            times = np.frombuffer(counts, np.float32)
-            rarity = np.log(1 + (n - len(places) + 0.5) / (len(places) + 0.5))
-            scores[places] += rarity * times * (K1 + 1) / (times + norm[places])
-        scores[lengths == 0] = 0
+        sizes = [len(posted) for posted, _ in found]
+        places = np.frombuffer(b"".join(posted for posted, _ in found), np.int32)
+        times = np.frombuffer(b"".join(counts for _, counts in found), np.float32)
+        lengths = np.frombuffer(self._lengths, np.float32)[places]
+        rarity = [math.log(1 + (n - size + 0.5) / (size + 0.5)) for size in sizes]
+        norm = K1 * (1 - B) + K1 * B * (len(self) / self._total) * lengths
+        weights = np.repeat(rarity, sizes) * times / (times + norm)
+        weights[lengths == 0] = 0
+        scores = np.bincount(places, weights)
         for turn_id in without:
-            if (place := self._places.get(turn_id)) is not None:
+            if (place := self._places.get(turn_id, n)) < len(scores):
                 scores[place] = 0
-        newest_first = scores[::-1]
-        best: list[int] = []
-        for _ in range(k):
-            place = int(newest_first.argmax())
-            if newest_first[place] <= 0:
-                break
-            newest_first[place] = 0
-            best.append(self._ids[n - 1 - place])
-        return best
+        fitting = np.flatnonzero(scores)
+        if len(fitting) > _MANY:
+            among = scores[fitting]
+            fitting = fitting[among >= np.partition(among, -k)[-k]]
+        best = sorted(zip(scores[fitting].tolist(), fitting.tolist(), strict=True), reverse=True)
+        return [self._ids[place] for _, place in best[:k]]
