@@ -98,6 +98,8 @@ class Basis:
             too old to tell how somebody is of late.
         newest: The rows of their newest turns, newest first; empty for a user without any.
         turns: The turns of the first of them, as many as are given, oldest first.
+        ids: The ids of these turns.
+        lang: The language of the last turn.
         mood: The line on how they were of late.
         first: The facts that come before all others.
         facts: The other facts that hold, newest first.
@@ -109,6 +111,8 @@ class Basis:
     until: datetime
     newest: Sequence[Row[Any]] = ()
     turns: tuple[Turn, ...] = ()
+    ids: tuple[int, ...] = ()
+    lang: Lang = "en"
     mood: str = ""
     first: tuple[_Fact, ...] = ()
     facts: tuple[_Fact, ...] = ()
@@ -118,11 +122,6 @@ class Basis:
     def holds(self, now: datetime) -> bool:
         """Whether it is so at a moment."""
         return self.since <= now < self.until
-
-    @property
-    def lang(self) -> Lang:
-        """The language of the last turn."""
-        return _lang(self.newest[0])
 
 
 def read(connection: Connection, who: str, *, turns: int, now: datetime) -> Basis:
@@ -157,6 +156,8 @@ def read(connection: Connection, who: str, *, turns: int, now: datetime) -> Basi
         ),
         newest=found,
         turns=given.turns,
+        ids=tuple(row.id for row in found[:turns]),
+        lang=lang,
         mood=given.mood,
         first=first,
         facts=tuple(others),
@@ -199,7 +200,7 @@ def recollect(
             who,
             query,
             newest=known.newest,
-            without=[row.id for row in known.newest[: len(known.turns)]],
+            without=known.ids,
             now=now,
             lang=known.lang,
         )

@@ -10,7 +10,7 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,6 +21,7 @@ K1, B = 1.2, 0.6  # saturation of a term, and how much a long turn is held again
 MAX_TERMS = 200
 """Terms of one turn that are indexed."""
 _MANY = 100
+_FEW = 200  # turns, those of several terms counted for each
 
 _WORD = re.compile(r"[\u3400-\u9fff]+|[^\W_]+(?:'[^\W_]+)?")
 _HAN = re.compile(r"[\u3400-\u9fff]")
@@ -132,6 +133,9 @@ def _han_forms() -> re.Pattern[str]:
     return re.compile("|".join(sorted(forms, key=len, reverse=True)))
 
 
+_Posted = tuple["array[int]", "array[float]"]  # where a term is, and how many times
+
+
 class Index:
     """The turns of one user by their terms; searched in well under a millisecond."""
 
@@ -140,7 +144,7 @@ class Index:
         self._places: dict[int, int] = {}
         self._hashes: list[int] = []
         self._lengths = array("f")  # 0 for a turn that was taken out
-        self._postings: dict[str, tuple[array[int], array[float]]] = {}
+        self._postings: dict[str, _Posted] = {}
         self._total = 0
 
     def __len__(self) -> int:
@@ -189,21 +193,48 @@ class Index:
             found = [held for held in found if len(held[0]) * 4 < n] or found
         if not found or not self._total:
             return []
-        sizes = [len(posted) for posted, _ in found]
-        places = np.frombuffer(b"".join(posted for posted, _ in found), np.int32)
-        times = np.frombuffer(b"".join(counts for _, counts in found), np.float32)
-        lengths = np.frombuffer(self._lengths, np.float32)[places]
-        rarity = [math.log(1 + (n - size + 0.5) / (size + 0.5)) for size in sizes]
-        norm = K1 * (1 - B) + K1 * B * (len(self) / self._total) * lengths
-        weights = np.repeat(rarity, sizes) * times / (times + norm)
-        weights[lengths == 0] = 0
-        scores = np.bincount(places, weights)
-        for turn_id in without:
-            if (place := self._places.get(turn_id, n)) < len(scores):
-                scores[place] = 0
-        fitting = np.flatnonzero(scores)
-        if len(fitting) > _MANY:
-            among = scores[fitting]
-            fitting = fitting[among >= np.partition(among, -k)[-k]]
-        best = sorted(zip(scores[fitting].tolist(), fitting.tolist(), strict=True), reverse=True)
+        besides = {self._places.get(turn_id) for turn_id in without}
+        if sum(len(places) for places, _ in found) <= _FEW:
+            scored = self._few(found)
+        else:
+            scored = self._best(found, k + len(besides))
+        # The place tells equals apart: what came later is newer.
+        best = sorted((each for each in scored if each[1] not in besides), reverse=True)
         return [self._ids[place] for _, place in best[:k]]
+
+    def _few(self, found: Sequence[_Posted]) -> list[tuple[float, int]]:
+        """The scores and places of all turns that fit: few, for which arrays are too slow."""
+        scores: dict[int, float] = {}
+        always, by_length = self._norm()
+        for places, times in found:
+            rarity = self._rarity(len(places))
+            for place, count in zip(places, times, strict=True):
+                if length := self._lengths[place]:
+                    score = rarity * count / (count + always + by_length * length)
+                    scores[place] = scores.get(place, 0) + score
+        return [(score, place) for place, score in scores.items()]
+
+    def _best(self, found: Sequence[_Posted], most: int) -> list[tuple[float, int]]:
+        """The scores and places of those that fit best, at least so many if there are."""
+        sizes = [len(places) for places, _ in found]
+        places = np.frombuffer(b"".join(places for places, _ in found), np.int32)
+        times = np.frombuffer(b"".join(times for _, times in found), np.float32)
+        lengths = np.frombuffer(self._lengths, np.float32)[places]
+        always, by_length = self._norm()
+        rarity = np.repeat([self._rarity(size) for size in sizes], sizes)
+        scores = np.bincount(
+            places, (lengths > 0) * rarity * times / (times + always + by_length * lengths)
+        )
+        fitting = np.flatnonzero(scores)
+        if len(fitting) > most:
+            among = scores[fitting]
+            fitting = fitting[among >= np.partition(among, -most)[-most]]
+        return list(zip(scores[fitting].tolist(), fitting.tolist(), strict=True))
+
+    def _rarity(self, turns: int) -> float:
+        """Of a term that so many turns have."""
+        return math.log(1 + (len(self._ids) - turns + 0.5) / (turns + 0.5))
+
+    def _norm(self) -> tuple[float, float]:
+        """What a turn's length is held against it with: for any, and for each term of it."""
+        return K1 * (1 - B), K1 * B * len(self) / self._total
