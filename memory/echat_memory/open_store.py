@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,7 +32,7 @@ from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.plans import Remembered
 from echat_memory.pseudonym import key_of, pseudonym
-from echat_memory.ready import Ready
+from echat_memory.ready import MOST_USERS, Ready
 from echat_memory.schema import UserRow
 from echat_memory.sqlite import SQLite
 from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
@@ -103,6 +103,7 @@ class OpenStore:
             self._cipher = encrypting.find(self._database, encryption)
             came_from = migrate(self._database)
             self._key = key_of(self._database, clock(), migrated_from=came_from)
+            self._pseudonym = lru_cache(MOST_USERS)(partial(pseudonym, self._key))
             self._erasures = Erasures(
                 opened=self._reading,
                 write=self._write,
@@ -182,7 +183,7 @@ class OpenStore:
 
     def pseudonym(self, user: str) -> str:
         """The pseudonym under which this user's rows are, as `Keeper`s are told it."""
-        return pseudonym(self._key, user)
+        return self._pseudonym(user)
 
     def users(self) -> int:
         """How many users the store knows.
@@ -209,7 +210,7 @@ class OpenStore:
             ids = encrypting.users(self._writing)
         else:
             with self._open(write=True) as connection:
-                who = {"who": pseudonym(self._key, user)}
+                who = {"who": self.pseudonym(user)}
                 ids = list(connection.execute(_LOCK_USER, who).scalars())
         now = self._clock()
         count = sum(rotation.rotate(self._writing, cipher, user_id, now) for user_id in ids)
