@@ -230,9 +230,9 @@ def test_what_another_process_erases_just_after_a_commit_of_ours_is_seen(
     memory: SQLMemory, store: Path, clock: Any, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     talk(memory, "ada")
-    memory.remember("bob", Turn("I like tea."))  # whose consents are at hand from then on
-    memory.prefetch("ada")
     with closing(SQLMemory(store, clock=clock, unasked=REMEMBERED)) as other:
+        memory.remember("bob", Turn("I like tea."))  # whose consents are at hand from then on
+        memory.prefetch("ada")
         of = memory if asked == "_wrote" else memory._database
         ask, times = getattr(of, asked), iter(range(9))
 
