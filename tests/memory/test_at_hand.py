@@ -225,25 +225,33 @@ def test_who_speaks_is_given_what_they_just_said_whatever_others_do(memory: SQLM
         assert found(memory, user) == [f"I saw {i} seals." for i in (5, 4, 3, 2, 1)]
 
 
-@pytest.mark.parametrize("asked", ["_wrote", "others"])
+@pytest.mark.parametrize("when", ["before the stamp", "before others", "after others"])
 def test_what_another_process_erases_just_after_a_commit_of_ours_is_seen(
-    memory: SQLMemory, store: Path, clock: Any, monkeypatch: pytest.MonkeyPatch, asked: str
+    memory: SQLMemory, store: Path, clock: Any, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     talk(memory, "ada")
     with closing(SQLMemory(store, clock=clock, unasked=REMEMBERED)) as other:
         memory.remember("bob", Turn("I like tea."))  # whose consents are at hand from then on
         memory.prefetch("ada")
-        of = memory if asked == "_wrote" else memory._database
-        ask, times = getattr(of, asked), iter(range(9))
+        wrote, others = memory._wrote, memory._database.others
 
-        def late(*arguments: Any) -> object:
-            # Others are asked for before a transaction, in it if it writes, and after it.
-            if next(times) == (0 if asked == "_wrote" else 2):
+        def late(*arguments: Any) -> None:
+            def asked() -> int | None:
+                if when == "before others":
+                    other.erase("ada")
+                number = others()
+                if when == "after others":
+                    other.erase("ada")
+                return number
+
+            if when == "before the stamp":
                 other.erase("ada")
-            return ask(*arguments)
+            with monkeypatch.context() as patch:
+                patch.setattr(memory._database, "others", asked)
+                wrote(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(of, asked, late)
+            patch.setattr(memory, "_wrote", late)
             memory.remember("bob", Turn("I like tea."))
         assert other.show("ada") == []
         assert found(memory) == []
