@@ -212,9 +212,9 @@ class Episodes:
             ids = self._look_up(connection, held, ids)
         return held.told(ids, now, lang), held.helped
 
-    def doubt(self) -> None:
-        """Rows may have been changed by others: what is found is looked up in them from now on."""
-        for held in (*self._held.values(), *self._drafts):
+    def doubt(self, who: str | None) -> None:
+        """A user's rows, or all for None, may have been changed: what is found is looked up now."""
+        for held in self._of(who):
             held.is_sure = False
 
     def change(self, who: str, turn_id: int) -> None:

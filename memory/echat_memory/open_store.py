@@ -32,7 +32,7 @@ from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.plans import Remembered
 from echat_memory.pseudonym import key_of, pseudonym
-from echat_memory.ready import MOST_USERS, Ready
+from echat_memory.ready import MOST_USERS, Ready, Written
 from echat_memory.schema import UserRow
 from echat_memory.sqlite import SQLite
 from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
@@ -106,7 +106,7 @@ class OpenStore:
             self._pseudonym = lru_cache(MOST_USERS)(partial(pseudonym, self._key))
             self._erasures = Erasures(
                 opened=self._reading,
-                write=self._write,
+                write=lambda work, who: self._write(work, what=Written(who, only_turns=False)),
                 forget_deleted=lambda: self._forget_deleted(changed=True),
                 drop_held=self._drop_held,
                 pseudonym=self.pseudonym,
@@ -277,7 +277,7 @@ class OpenStore:
             try:
                 self._database.forget_deleted(changed=changed)
             finally:
-                self._wrote(others, turns_of="")
+                self._wrote(others, Written())
 
     @contextmanager
     def _beside(self, *, write: bool) -> Iterator[Connection]:
@@ -306,18 +306,18 @@ class OpenStore:
             else:
                 self._recalled.pop(who, None)
 
-    def _write(self, work: Callable[[Connection], T], *, turns_of: str | None = None) -> T:
+    def _write(self, work: Callable[[Connection], T], *, what: Written | None = None) -> T:
         """Do something in a transaction that writes; once more where another process was in it.
 
         Args:
             work: What is done.
-            turns_of: See `Ready.wrote`.
+            what: See `Ready.wrote`.
         """
         try:
-            with self._open(write=True, turns_of=turns_of) as connection:
+            with self._open(write=True, what=what) as connection:
                 return work(connection)
         except Collided:
-            with self._open(write=True, turns_of=turns_of) as connection:
+            with self._open(write=True, what=what) as connection:
                 return work(connection)
 
     @contextmanager
@@ -328,7 +328,7 @@ class OpenStore:
             yield self._ready.is_of(self._database.stamp())
 
     @contextmanager
-    def _open(self, *, write: bool, turns_of: str | None = None) -> Iterator[Connection]:
+    def _open(self, *, write: bool, what: Written | None = None) -> Iterator[Connection]:
         """A transaction; what is held is what the rows say in it."""
         with self._lock:
             self._must_be_open()
@@ -342,7 +342,7 @@ class OpenStore:
                     yield connection
             finally:
                 if write:
-                    self._wrote(others, turns_of)
+                    self._wrote(others, what)
 
     def _must_be_open(self) -> None:
         if self._is_closed:
@@ -357,12 +357,12 @@ class OpenStore:
             self._ready.check(stamp)
         return others
 
-    def _wrote(self, others: int | None, turns_of: str | None) -> None:
+    def _wrote(self, others: int | None, what: Written | None) -> None:
         """Tell what is held what was written; without a word of others since, its stamp is new.
 
         Args:
             others: What `_check` returned before.
-            turns_of: See `Ready.wrote`.
+            what: See `Ready.wrote`.
         """
         stamp = self._database.stamp()
         try:  # asked last: who writes between the two is seen by the first, the next time
@@ -370,4 +370,4 @@ class OpenStore:
         except StoreError:
             is_ours = False
         with self._holding:
-            self._ready.wrote(turns_of if is_ours else None, stamp)
+            self._ready.wrote(what if is_ours else None, stamp)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,6 +22,20 @@ T = TypeVar("T")
 
 MOST_USERS = 1_000
 """Users of whom something is held; of more, whoever was here longest ago is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a transaction of ours wrote, of all that is held.
+
+    Attributes:
+        of: The pseudonym of the user whose rows it wrote, and nobody else's; an empty one where it
+            wrote nothing that is held of anybody.
+        only_turns: Whether that was a turn, and nothing else.
+    """
+
+    of: str = ""
+    only_turns: bool = True
 
 
 class Ready:
@@ -76,20 +91,20 @@ class Ready:
             self._known.popitem(last=False)
         _put(self._known, who, what)
 
-    def wrote(self, turns_of: str | None, stamp: Hashable) -> None:
+    def wrote(self, what: Written | None, stamp: Hashable) -> None:
         """Somebody has written.
 
         Args:
-            turns_of: The user of whom a turn was written, and nothing else of anybody; an empty
-                one where nothing was that is held; None where it may have been anything.
+            what: Whose rows; None where it may have been anybody's.
             stamp: What `Database.stamp` gave since.
         """
         self._stamp = stamp
-        if turns_of is None:
-            self.drop()
-            self._episodes.doubt()
+        if what is None or not what.only_turns:
+            who = None if what is None else what.of
+            self.drop(who)
+            self._episodes.doubt(who)
         else:
-            self._known.pop(turns_of, None)
+            self._known.pop(what.of, None)
 
     def drop(self, who: str | None = None) -> None:
         """Hold no more of a user, or of anybody for None."""

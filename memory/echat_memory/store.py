@@ -26,6 +26,7 @@ from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
 from echat_memory.plans import Remembered
 from echat_memory.portable import PortableStore
+from echat_memory.ready import Written
 from echat_memory.recall import MAX_FACTS, Basis
 from echat_memory.rows import StoredTurn
 from echat_memory.schema import UserRow
@@ -245,7 +246,7 @@ class SQLMemory(PortableStore):
                         self._episodes.change(who, row_id)
                 return known, row_id
 
-            known, row_id = self._write(write, turns_of=who)
+            known, row_id = self._write(write, what=Written(who))
             allowed = known.allowed(now)
             if row_id is not None:
                 if Purpose.STORE_TRANSCRIPT not in allowed:
@@ -282,7 +283,7 @@ class SQLMemory(PortableStore):
             pauses.write(connection, who, profile)
             return True
 
-        if not (self.allowed(user) >= _PAUSES and self._write(write, turns_of="")):
+        if not (self.allowed(user) >= _PAUSES and self._write(write, what=Written())):
             self._guests.keep_pauses(user, profile)
 
     def consents(self, user: str) -> Consents:
@@ -357,7 +358,7 @@ class SQLMemory(PortableStore):
                 audit.append(connection, **told, detail=detail, at=now)
             return counts
 
-        counts = self._write(write)
+        counts = self._write(write, what=Written(who, only_turns=False))
         self._drop_held(who)
         if state in REFUSALS:
             if Purpose.PROCESS_VOICE in ([purposes] if isinstance(purposes, str) else purposes):
@@ -428,7 +429,7 @@ class SQLMemory(PortableStore):
             told = {"who": who, "actor": "user", "action": "own word"}
             audit.append(connection, **told, detail={"turn": turn_id}, at=now)
 
-        self._write(write)
+        self._write(write, what=Written(who, only_turns=False))
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.

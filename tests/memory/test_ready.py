@@ -74,6 +74,29 @@ def test_what_is_told_of_another_user_leaves_who_was_made_ready_so(many: SQLMemo
     assert seen == []
 
 
+OTHERS: dict[str, Callable[[SQLMemory], object]] = {
+    "a yes": lambda memory: memory.consent("bob", Purpose.TRAIN),
+    "a no": lambda memory: memory.consent("bob", Purpose.STORE_EMOTION, ConsentState.DENIED),
+    "own word": lambda memory: memory.report("bob", memory.show("bob")[0].id, Emotion.HAPPY),
+    "pauses": lambda memory: memory.keep_pauses("bob", PauseProfile(mean=0.9, count=3)),
+    "an erasure": lambda memory: memory.erase("bob"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("database", ["sqlite"])
+def test_what_another_user_says_or_takes_back_leaves_who_was_made_ready_so(
+    many: SQLMemory, what: str
+) -> None:
+    many.remember("bob", said("I like tea."))
+    many.prefetch("ada")
+    OTHERS[what](many)
+    with statements(many) as seen:
+        found = many.recall("ada", query="my roses")
+    assert seen == []
+    assert [episode.said for episode in found.episodes] == [ROSES]
+
+
 @pytest.mark.parametrize("database", ["sqlite"])
 def test_consents_are_read_once_for_all_turns_of_a_conversation(many: SQLMemory) -> None:
     with statements(many) as seen:
