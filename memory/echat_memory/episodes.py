@@ -196,7 +196,7 @@ class Episodes:
         if held is not None and held.user_id != newest[0].user_id:
             held = None
         if connection is None:
-            if held is None or held.changed or not held.is_sure:
+            if held is None or held.changed or held.after < newest[0].id or not held.is_sure:
                 return None
             held.used_at = now
             ids = held.index.find(query, MAX_EPISODES, without=without)

@@ -257,6 +257,20 @@ def test_what_another_process_erases_just_after_a_commit_of_ours_is_seen(
         assert found(memory) == []
 
 
+def test_what_could_not_be_read_for_the_search_is_read_at_the_next_call(
+    memory: SQLMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.prefetch("ada")
+    talk(memory, "ada", n=2)
+    memory.prefetch("ada")
+    talk(memory, "ada")
+    with monkeypatch.context() as patch:
+        patch.setattr(earlier, "read", lambda *_, **__: (_ for _ in ()).throw(StoreError("no")))
+        with pytest.raises(StoreError):
+            found(memory)
+    assert found(memory) == [SEALS, SEALS]
+
+
 def test_where_it_is_unknown_who_has_written_rows_are_read(
     memory: SQLMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
