@@ -40,6 +40,7 @@ _SINCE = (
     .outerjoin(PlanRow, PlanRow.turn_id == TurnRow.id)
     .where(
         _MINE,
+        TurnRow.id >= bindparam("least"),  # else all of a user's turns are looked at
         or_(TurnRow.id > bindparam("after"), TurnRow.id.in_(bindparam("changed", expanding=True))),
     )
     .order_by(TurnRow.id)
@@ -47,8 +48,9 @@ _SINCE = (
 )
 _FACTS = select(FactRow.id, FactRow.turn_id, FactRow.kind, FactRow.subject, FactRow.value).where(
     FactRow.user_id == bindparam("user"),
+    FactRow.turn_id.between(bindparam("least"), bindparam("last")),
     or_(
-        FactRow.turn_id.between(bindparam("first"), bindparam("last")),
+        FactRow.turn_id > bindparam("after"),
         FactRow.turn_id.in_(bindparam("changed", expanding=True)),
     ),
 )
@@ -115,11 +117,12 @@ def read(
         changed: The ids of others.
         most: How many at most, the oldest.
     """
-    these = {"user": user_id, "changed": sorted(changed)}
-    found = _all(connection, _SINCE, these | {"after": after, "most": most})
+    least = min([after + 1, *changed])
+    these = {"user": user_id, "changed": sorted(changed), "after": after, "least": least}
+    found = _all(connection, _SINCE, these | {"most": most})
     facts: defaultdict[int, list[Fact]] = defaultdict(list)
     if found:
-        for row in _all(connection, _FACTS, these | {"first": after + 1, "last": found[-1].id}):
+        for row in _all(connection, _FACTS, these | {"last": found[-1].id}):
             told = sealing.words(connection, FactRow, row.id, user_id, row._mapping)
             facts[row.turn_id].append(Fact(FactKind(row.kind), told["subject"], told["value"]))
     return [
