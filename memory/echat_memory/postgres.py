@@ -176,6 +176,9 @@ class PostgreSQL:
     def stamp(self) -> None:
         """See `Database.stamp`: to ask a server is a round trip."""
 
+    def others(self) -> None:
+        """See `Database.others`."""
+
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """See `Database.snapshot`."""
