@@ -120,7 +120,27 @@ class SQLMemory(PortableStore):
             with self._open(write=False) as connection:
                 found = self._recollect(connection, who, query, now)
         assert found is not None
-        given, allowed = found
+        return self._with_held(user, *found)
+
+    def at_hand(self, user: str, *, query: str = "") -> Recollection | None:
+        """What `recall` gives, where nothing has to be read or waited for; see `AtHand`.
+
+        Raises:
+            StoreError: the store is closed.
+        """
+        who, now = self.pseudonym(user), self._clock()
+        if not self._holding.acquire(blocking=False):
+            return None
+        try:
+            self._must_be_open()
+            is_so = self._ready.is_of(self._database.stamp())
+            found = self._recollect(None, who, query, now) if is_so else None
+        finally:
+            self._holding.release()
+        return None if found is None else self._with_held(user, *found)
+
+    def _with_held(self, user: str, given: Recollection, allowed: frozenset[str]) -> Recollection:
+        """What is given, and what is held of this user's session in RAM alone."""
         # What is held was said before consent was given, or is of a user whose words are not kept.
         said, told = self._guests.session(user)
         facts = dict.fromkeys((*given.facts, *told))

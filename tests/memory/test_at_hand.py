@@ -307,3 +307,28 @@ def test_a_file_with_a_new_key_is_watched_as_before(tmp_path: Path, clock: Any) 
         with closing(SQLMemory(tmp_path / "a.db", **how)) as other:
             other.erase("ada")
         assert found(memory) == []
+
+
+def test_what_is_at_hand_is_what_a_recall_gives_and_nothing_before_it_was_read(
+    memory: SQLMemory,
+) -> None:
+    talk(memory, "ada")
+    assert memory.at_hand("ada", query="the seals") is None
+    memory.prefetch("ada")
+    given = memory.at_hand("ada", query="the seals")
+    assert given is not None
+    assert given == memory.recall("ada", query="the seals")
+
+
+def test_nothing_is_at_hand_while_what_is_held_is_changed(memory: SQLMemory) -> None:
+    talk(memory, "ada")
+    memory.prefetch("ada")
+    with memory._holding:
+        assert in_time(lambda: memory.at_hand("ada", query="the seals")) is None
+
+
+def test_of_a_closed_store_nothing_is_at_hand(memory: SQLMemory) -> None:
+    memory.prefetch("ada")
+    memory.close()
+    with pytest.raises(StoreError, match="closed"):
+        memory.at_hand("ada")
