@@ -115,7 +115,7 @@ def test_a_missing_package_is_told_with_what_installs_it(
 
 @contextmanager
 def scripted(_: Settings) -> Iterator[Service]:
-    yield Service(FakeModel(), RAMMemory(), ScriptedVAD)
+    yield Service(FakeModel(), RAMMemory(), RAMMemory, ScriptedVAD)
 
 
 @pytest.fixture
