@@ -34,6 +34,7 @@ from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError
 from echat_sdk.protocols import VAD, AudioIO, Hearing, Memory, Plugin, SpeechModel, TurnEnd
+from echat_sdk.tools import Tool
 from echat_sdk.turn import (
     Delta,
     Heard,
@@ -78,6 +79,7 @@ class Agent:
         greeting: What it says first.
         plugins: What extends it; here, the tools that it may use.
         manner: How it grants what people ask for by right: to be told what is kept, to forget it.
+        ends_on_farewell: Whether a goodbye ends a live conversation; else its host does.
         clock: Seconds, rising; timings are read from it.
     """
 
@@ -97,6 +99,7 @@ class Agent:
         greeting: str = "",
         plugins: Sequence[Plugin] = (),
         manner: Manner | None = None,
+        ends_on_farewell: bool = True,
         clock: Callable[[], Seconds] = time.perf_counter,
     ) -> None:
         self._model = model
@@ -116,6 +119,7 @@ class Agent:
         self._greeting = greeting
         self._tools = ToolUse.of(plugins, model)
         self._manner = manner or Manner()
+        self._ends_on_farewell = ends_on_farewell
         self._rights = Rights(memory, self._store, user, clock, self._manner)
         self._live: Live | None = None
         self._group = asyncio.TaskGroup()
@@ -139,6 +143,7 @@ class Agent:
                 store=self._store,
                 tools=self._tools,
                 manner=self._manner,
+                ends_on_farewell=self._ends_on_farewell,
             )
             self._group.create_task(self._live.run(self._greeting), name="echat-live")
             await self._live.begun()
@@ -172,38 +177,52 @@ class Agent:
 
         A reader that falls 1,000 events behind loses the oldest.
         """
-        return self._conversation.events()
+        return self.conversation.events()
 
     @property
     def state(self) -> State:
         """What the live agent is doing."""
-        return self._conversation.state
+        return self.conversation.state
 
     def say(self, text: str, emotion: ReplyEmotion = ReplyEmotion.NEUTRAL) -> None:
         """Say something of the host's own; what is being said is cut off."""
-        self._conversation.say(text, emotion)
+        self.conversation.say(text, emotion)
 
     def tell(self, text: str, cues: Cues | None = None) -> None:
         """Take a typed turn into the live conversation, as if it had been spoken."""
-        self._conversation.tell(text, cues)
+        self.conversation.tell(text, cues)
 
     def interrupt(self) -> None:
         """Stop what is being said or thought, at once; what was heard of it is kept."""
-        self._conversation.interrupt()
+        self.conversation.interrupt()
 
     def mute(self, is_muted: bool = True) -> None:
         """Stop listening, or listen again; a turn that was open is forgotten."""
-        self._conversation.mute(is_muted)
+        self.conversation.mute(is_muted)
 
     def end(self) -> None:
         """End the live conversation; `events` ends as well."""
-        self._conversation.end()
+        self.conversation.end()
 
     @property
-    def _conversation(self) -> Live:
+    def conversation(self) -> Live:
+        """The live conversation itself, for a host that decides itself what is answered when.
+
+        Raises:
+            ConfigError: there is none.
+        """
         if self._live is None:
             raise ConfigError("this agent has no audio, or was not entered with `async with`")
         return self._live
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Use these tools from now on, in the place of those that plugins offered.
+
+        Raises:
+            ConfigError: two have one name, or the model cannot choose any.
+            UnsupportedError: the model would choose wrongly.
+        """
+        self._tools.offer(tools, self._model)
 
     @property
     def awaits_yes(self) -> bool:

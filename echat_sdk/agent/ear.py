@@ -11,7 +11,7 @@ from echat_sdk.agent.consenting import heard_by
 from echat_sdk.audio import FRAME_SECONDS, AudioFrame, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.protocols import Hearing
-from echat_sdk.turn import Delta, Heard, Recollection, ThinkStyle
+from echat_sdk.turn import Delta, Finding, Heard, Recollection, ThinkStyle
 
 _BATCH = 5
 """Frames handed over at once: a tenth of a second."""
@@ -34,6 +34,8 @@ class Ear:
         frames: How many were pushed.
         is_over_agent: Whether it began while the agent spoke, and nobody knows yet what it is.
         is_typed: Whether its words were given, so that no sound belongs to it.
+        speak: Whether its answer is spoken; None as the conversation has it.
+        finding: What a tool gave for it already; None where none was asked.
         turn_id: The store's id of the turn, where it was kept already and then went on.
     """
 
@@ -47,6 +49,8 @@ class Ear:
         self.frames = 0
         self.is_over_agent = False
         self.is_typed = False
+        self.speak: bool | None = None
+        self.finding: Finding | None = None
         self.turn_id = ""
 
     @property

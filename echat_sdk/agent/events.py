@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.exchange import Answer
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import EChatError
 from echat_sdk.tools import ToolCall
-from echat_sdk.turn import Finding, Heard, SpeechDelta, TextDelta, ThinkDelta, Thought
+from echat_sdk.turn import Finding, Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, Turn
 
 
 class State(StrEnum):
@@ -32,7 +33,15 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserStarted:
-    """The user has begun to speak."""
+    """The user has begun to speak.
+
+    Attributes:
+        goes_on: Whether it is still the same turn, since nobody has answered it aloud yet.
+        is_over_agent: Whether the agent is speaking, so that it may be no turn at all.
+    """
+
+    goes_on: bool = False
+    is_over_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,17 @@ class UserStopped:
 
     pause: Seconds
     dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnHeardOut:
+    """A turn has ended that nobody answers until the host says so.
+
+    Attributes:
+        ear: What was said, for `Live.heard` and `Live.answer`.
+    """
+
+    ear: Ear
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,19 @@ class ToolReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerMade:
+    """All of an answer is there; it is still being said.
+
+    Attributes:
+        turn: The exchange, with all words of the answer.
+        turn_id: The store's id of it.
+    """
+
+    turn: Turn
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnFinished:
     """An exchange has ended: complete, interrupted or failed, as its turn says.
 
@@ -71,6 +104,29 @@ class TurnFinished:
     """
 
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissed:
+    """What somebody said over the agent was no turn: "mm-hm", a cough, its own echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """The next piece of what the agent says of its own accord, or of its host's: no answer."""
+
+    delta: TextDelta | SpeechDelta
+
+
+@dataclass(frozen=True, slots=True)
+class AsideEnded:
+    """What the agent said of its own accord has ended, or was cut off.
+
+    Attributes:
+        heard: The words that were heard.
+    """
+
+    heard: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +140,7 @@ Event = (
     StateChanged
     | UserStarted
     | UserStopped
+    | TurnHeardOut
     | Heard
     | ThinkDelta
     | Thought
@@ -91,6 +148,10 @@ Event = (
     | SpeechDelta
     | ToolCalled
     | ToolReturned
+    | AnswerMade
     | TurnFinished
+    | Dismissed
+    | Aside
+    | AsideEnded
     | Failed
 )

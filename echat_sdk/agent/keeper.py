@@ -63,6 +63,7 @@ class Keeper:
         self._user = user
         self._now = now
         self._number = 0
+        self.told: tuple[Turn, ...] = ()  # that the host knows of and the memory does not
         # The memory's thread's alone.
         self._unkept: deque[_Waiting] = deque(maxlen=MOST_UNKEPT)
 
@@ -94,13 +95,15 @@ class Keeper:
         return allowed
 
     def recall(self, query: str) -> Recollection:
-        """What memory gives, and the turns that wait for it; called in the memory's thread.
+        """What memory gives, and the turns that it has not; called in the memory's thread.
 
         Raises:
             StoreError: the store cannot be read; the turns that wait are in `held`.
         """
         found = self._memory.recall(self._user, query=query)
-        return replace(found, turns=(*found.turns, *self.held())) if self._unkept else found
+        if not (self.told or self._unkept):
+            return found
+        return replace(found, turns=(*self.told, *found.turns, *self.held()))
 
     def held(self) -> tuple[Turn, ...]:
         """The turns of which the store has nothing yet, oldest first; in the memory's thread."""

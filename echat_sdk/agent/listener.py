@@ -8,7 +8,7 @@ from typing import Any
 
 from echat_sdk.agent.consenting import without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Failed, State, UserStarted, UserStopped
+from echat_sdk.agent.events import Dismissed, Failed, State, TurnHeardOut, UserStarted, UserStopped
 from echat_sdk.agent.mouth import Mouth, Spawn
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.patience import Patience
@@ -32,6 +32,7 @@ from echat_sdk.turn_detector import (
     TurnEvent,
     Utterance,
 )
+from echat_sdk.turn_policy import TurnPolicy
 
 
 class Listener:
@@ -52,6 +53,9 @@ class Listener:
         spawn: Starts a task of this name in the conversation's group.
         clock: Seconds, rising.
         on_speech: Told when somebody begins to speak.
+
+    Attributes:
+        answers: Whether turns are answered as they end; else the host says which and when.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Listener:
         self._is_marked = False  # whether the model was seen to end sentences
         self._is_muted = False
         self._ear: Ear | None = None
+        self.answers = True
 
     @property
     def is_free(self) -> bool:
@@ -117,13 +122,18 @@ class Listener:
         for event in self._detector.close():
             self._on(event)
 
-    def tell(self, hearing: Callable[[], Hearing]) -> None:
-        """Take a typed turn, as if it had been spoken."""
+    def take(self, ear: Ear) -> None:
+        """Take a turn whose end was told, as if it had been spoken now."""
         self._detector.reset()
         self._patience.begin(None)
-        self._ear = Ear(hearing, self._mouth.mind)
-        self._ear.is_typed = True
-        self._mouth.answer(self._ear, self._clock())
+        self._ear = ear
+        self._mouth.answer(ear, self._clock())
+
+    def adapt(self, policy: TurnPolicy, turn_end: TurnEnd | None) -> None:
+        """Be as patient as another policy from now on."""
+        self._policy = self._detector.policy = policy
+        self._turn_end = turn_end
+        self._overlap = OverlapJudge(policy)
 
     def interrupted(self) -> None:
         """What was being answered is not answered any more; who speaks now begins a new turn."""
@@ -173,6 +183,10 @@ class Listener:
                 self._ear.push(frames)
                 if not self._player.is_speaking:
                     self._patience.paused(pause)
+            case Utterance(_, pause, _) if self._ear is not None and not self.answers:
+                self._outbox.emit(UserStopped(pause))
+                self._outbox.emit(TurnHeardOut(self._ear))
+                self._ear = None
             case Utterance(_, pause, _) if self._ear is not None:
                 reply = self._mouth.reply
                 is_alive = reply is not None and reply.ear is self._ear
@@ -185,14 +199,16 @@ class Listener:
 
     def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
         self._on_speech()
-        self._outbox.emit(UserStarted())
         ear, reply = self._ear, self._mouth.reply
         if ear is not None and ear.is_typed and not self._mouth.is_heard:
             self._mouth.drop()  # what was typed is kept; it has no sound to go on with
             ear = None
-        if ear is None or (reply is not None and reply.ear is ear and reply.is_heard):
+        is_new = ear is None or (reply is not None and reply.ear is ear and reply.is_heard)
+        is_over_agent = self._player.is_speaking
+        self._outbox.emit(UserStarted(goes_on=not is_new, is_over_agent=is_over_agent))
+        if ear is None or is_new:
             ear = Ear(self._listen, self._mouth.mind)
-            ear.is_over_agent = self._player.is_speaking
+            ear.is_over_agent = is_over_agent and self.answers
             self._ear, self._begun = ear, 0
             self._patience.begin(ear)
         else:
@@ -203,6 +219,9 @@ class Listener:
 
     async def _at_pause(self, ear: Ear, revision: int) -> None:
         """Judge how complete the turn sounds, and begin an answer unheard."""
+        if not self.answers:
+            await self._judge_end(ear, revision)
+            return
         if ear.is_over_agent and self._player.is_speaking:
             kind = await self._kind(ear)
             if kind is Kind.STOP:
@@ -215,6 +234,10 @@ class Listener:
             reply = self._mouth.begin(ear)
             self._detector.expect(revision)
             self._spawn(self._read(reply, revision), "read")
+        await self._judge_end(ear, revision)
+
+    async def _judge_end(self, ear: Ear, revision: int) -> None:
+        """Tell the detector how complete the turn sounds."""
         if self._turn_end is not None:
             self._detector.judge(revision, await self._judge.call(self._turn_end.chance, ear.tail))
 
@@ -247,6 +270,7 @@ class Listener:
                 self._mouth.drop()
             self._ear = None
             self._player.resume()
+            self._outbox.emit(Dismissed())
 
     async def _kind(self, ear: Ear) -> Kind:
         allowed = await self._mouth.allowed()

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
+from echat_sdk.agent.consenting import check_voice, without_refused
+from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import Event, Failed, State, StateChanged
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.lines import is_farewell
@@ -35,9 +37,11 @@ from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import AudioDeviceError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
-from echat_sdk.turn import LangChoice, ThinkStyle
+from echat_sdk.turn import Heard, LangChoice, ThinkStyle, Turn
 from echat_sdk.turn_detector import TurnDetector
 from echat_sdk.turn_policy import TurnPolicy
+
+T = TypeVar("T")
 
 _CLOSING: Seconds = 2.2  # for a device
 _LATE: Seconds = 0.7  # for words that were said and are not known yet
@@ -60,6 +64,7 @@ class Live:
         store: The memory's thread.
         tools: What plugins offer; None for nothing.
         manner: How rights are granted.
+        ends_on_farewell: Whether a goodbye ends it; else its host does.
     """
 
     def __init__(
@@ -78,7 +83,9 @@ class Live:
         store: Worker,
         tools: ToolUse | None = None,
         manner: Manner | None = None,
+        ends_on_farewell: bool = True,
     ) -> None:
+        self._ends_on_farewell = ends_on_farewell
         self._model = model
         self._memory = memory
         self._store = store
@@ -194,10 +201,59 @@ class Live:
 
     def tell(self, text: str, cues: Cues | None = None) -> None:
         """Take a typed turn, as if it had been spoken."""
-        if self._ended.is_set():
-            return
-        self.interrupt()
-        self._listener.tell(lambda: self._model.read(text, cues or Cues(), lang=self._lang))
+        self.answer(self.typed(text, cues))
+
+    def typed(self, text: str, cues: Cues | None = None) -> Ear:
+        """Words that can be answered as if they had been spoken."""
+        ear = Ear(lambda: self._model.read(text, cues or Cues(), lang=self._lang), self._mouth.mind)
+        ear.is_typed = True
+        return ear
+
+    def spoken(self) -> Ear:
+        """An utterance that its host hears out: it is pushed, and its end is told by `answer`."""
+        return Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
+
+    def answer(self, ear: Ear) -> None:
+        """Answer an utterance now; what is being said is cut off."""
+        if not self._ended.is_set():
+            self.interrupt()
+            self._listener.take(ear)
+
+    async def heard(self, ear: Ear) -> Heard:
+        """What is heard in an utterance so far, as far as its speaker agreed to that.
+
+        Raises:
+            ConsentError: they do not agree to be heard.
+            EChatError: the model failed.
+        """
+        allowed = await self._mouth.allowed()
+        if not ear.is_typed:
+            check_voice(allowed)
+        return without_refused(await ear.heard(allowed), allowed)
+
+    def recount(self, turns: tuple[Turn, ...]) -> None:
+        """These were said elsewhere, before: every answer knows them, and no memory keeps them."""
+        self._keeper.told = turns
+
+    async def kept(self, function: Callable[..., T], *args: Any) -> T:
+        """Run something in the memory's thread, after all that is to be kept there."""
+        return await self._store.keep(function, *args)
+
+    def adapt(
+        self, policy: TurnPolicy, turn_end: TurnEnd | None = None, *, answers: bool = True
+    ) -> None:
+        """Be as patient as another policy from now on; nobody should be speaking.
+
+        Args:
+            policy: How patient.
+            turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
+            answers: Whether turns are answered as they end; else each is given to the host, as
+                `TurnHeardOut`.
+        """
+        self._listener.adapt(policy, turn_end)
+        self._listener.answers = answers
+        self._mouth.adapt(policy)
+        self._watch.adapt(policy)
 
     def interrupt(self) -> None:
         """Stop what is being said or thought, at once; what was heard of it is kept."""
@@ -241,7 +297,7 @@ class Live:
         """An answer has ended; a farewell ends the conversation with it."""
         heard = reply.heard
         self._listener.answered(reply, None if heard is None else heard.cues)
-        if heard is not None and is_farewell(heard.transcript):
+        if self._ends_on_farewell and heard is not None and is_farewell(heard.transcript):
             self._ended.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

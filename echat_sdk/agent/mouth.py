@@ -16,6 +16,7 @@ from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.turn import Lang
+from echat_sdk.turn_policy import TurnPolicy
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
@@ -147,6 +148,10 @@ class Mouth:
                 late.add_done_callback(self.late.discard)
         self._work = self.reply = None
         self.quiet_since = self._means.clock()
+
+    def adapt(self, policy: TurnPolicy) -> None:
+        """Wait for the model as long as another policy has it."""
+        self._hangs_after = policy.hangs_after
 
     def close(self) -> None:
         """Leave the model's thread to end by itself."""

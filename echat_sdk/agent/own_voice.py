@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing
 
-from echat_sdk.agent.events import Event, Failed
+from echat_sdk.agent.events import Aside, AsideEnded, Event, Failed
 from echat_sdk.agent.lines import LINES, Line
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
@@ -41,26 +41,32 @@ class OwnVoice:
 
     async def say(self, text: str, emotion: ReplyEmotion, mind: Worker) -> None:
         """Say a text of the host's; in writing alone where that fails."""
-        self._emit(TextDelta(text))
+        self._emit(Aside(TextDelta(text)))
         self._player.begin()
         deltas = mind.iterate(lambda: self._model.say(text, emotion=emotion))
         try:
-            async with aclosing(deltas):
-                async for delta in deltas:
-                    self._emit(delta)
-                    await self._player.say(delta)
-        except EChatError as error:
-            self._emit(Failed(error))
-        await self._to_its_end()
+            try:
+                async with aclosing(deltas):
+                    async for delta in deltas:
+                        self._emit(Aside(delta))
+                        await self._player.say(delta)
+            except EChatError as error:
+                self._emit(Failed(error))
+            await self._to_its_end()
+        finally:
+            self._emit(AsideEnded(self._player.heard))
 
     async def say_line(self, line: Line, lang: Lang) -> None:
         """Say a line of our own, whatever has become of the model."""
-        self._emit(TextDelta(LINES[line][lang]))
+        self._emit(Aside(TextDelta(LINES[line][lang])))
         self._player.begin()
-        for delta in self._made.get((line, lang), ()):
-            self._emit(delta)
-            await self._player.say(delta)
-        await self._to_its_end()
+        try:
+            for delta in self._made.get((line, lang), ()):
+                self._emit(Aside(delta))
+                await self._player.say(delta)
+            await self._to_its_end()
+        finally:
+            self._emit(AsideEnded(self._player.heard))
 
     def _speak(self, text: str) -> list[SpeechDelta]:
         return list(self._model.say(text, emotion=ReplyEmotion.SORRY))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from echat_sdk.agent.consenting import check_voice, read_again, without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Event, Failed, ToolCalled, ToolReturned, TurnFinished
+from echat_sdk.agent.events import AnswerMade, Event, Failed, ToolCalled, ToolReturned, TurnFinished
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.reminding import Reminding
@@ -99,6 +99,7 @@ class Reply:
         late: Collection[asyncio.Task[None]] = (),
     ) -> None:
         self._means = means
+        self._speak = means.speak if ear.speak is None else ear.speak
         self.ear = ear
         self._mind = mind
         self._store = store
@@ -216,9 +217,10 @@ class Reply:
         self._exchange.recollection = replace(found, key=means.key)
 
     async def _use_tool(self, heard: Heard) -> None:
-        means = self._means
-        call = await means.tools.choose(heard, self._mind)
+        means, found = self._means, self.ear.finding
+        call = None if found else await means.tools.choose(heard, self._mind)
         if call is None:
+            self._exchange.recollection = replace(self._exchange.recollection, finding=found)
             return
         self._waits_since = None
         if not call.tool.looks_only:
@@ -248,7 +250,7 @@ class Reply:
             await self._use_tool(heard)
             await self._out(
                 lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
-                    self._exchange.recollection, think=means.think, speak=means.speak
+                    self._exchange.recollection, think=means.think, speak=self._speak
                 )
             )
         self._waits_since = None
@@ -265,7 +267,7 @@ class Reply:
         granted = await self._forget(request, lang, allowed)
         self._keeps_since = None
         await self._out(
-            lambda: spoken(means.model, request, granted.sentences, lang, speak=means.speak)
+            lambda: spoken(means.model, request, granted.sentences, lang, speak=self._speak)
         )
 
     async def _forget(
@@ -315,6 +317,8 @@ class Reply:
                     means.player.begin()
                 self.is_heard = self._is_aloud = True
                 await means.player.say(delta)
+        if self._is_begun:
+            means.emit(AnswerMade(exchange.turn, exchange.turn_id))
         if self._is_aloud:
             means.player.finish()
             await means.player.spoken()
@@ -349,7 +353,7 @@ class Reply:
         exchange, means = self._exchange, self._means
         if not self._is_begun or not self.is_released or self.goes_on:
             return
-        if status is not TurnStatus.COMPLETE and means.speak:
+        if status is not TurnStatus.COMPLETE and self._speak:
             self.cut()
             exchange.said(self._said or "")
         answer = exchange.answer(status)

@@ -34,14 +34,16 @@ class ToolUse:
             ConfigError: two tools have one name, or the model cannot choose any.
             UnsupportedError: the model would choose wrongly.
         """
-        tools: tuple[Tool, ...] = offered([tool for each in plugins for tool in each.tools()])
-        if not tools:
-            return cls()
-        if not isinstance(model, ToolUser):
-            raise ConfigError(
-                f"{model.name} cannot use the tools of plugins; echat-lite can, or any ToolUser"
-            )
-        return cls(model.tool_chooser(tools))
+        return cls(_chooser([tool for each in plugins for tool in each.tools()], model))
+
+    def offer(self, tools: Sequence[Tool], model: SpeechModel) -> None:
+        """Choose among these tools from now on.
+
+        Raises:
+            ConfigError: as `of`.
+            UnsupportedError: as `of`.
+        """
+        self._chooser = _chooser(tools, model)
 
     async def warm_up(self, mind: Worker, lang: Lang) -> None:
         """Read the tools in a language, so that the first wish is understood at once."""
@@ -91,3 +93,14 @@ class ToolUse:
             thread.abandon()  # it may hang; the next tool has another thread
             self._thread = None
             raise
+
+
+def _chooser(tools: Sequence[Tool], model: SpeechModel) -> ToolChooser | None:
+    tools = offered(tools)
+    if not tools:
+        return None
+    if not isinstance(model, ToolUser):
+        raise ConfigError(
+            f"{model.name} cannot use the tools of plugins; echat-lite can, or any ToolUser"
+        )
+    return model.tool_chooser(tools)

@@ -48,6 +48,10 @@ class Watch:
         self._asked = 0  # times in a row that the agent broke the silence
         self._waits_for: Reply | None = None  # who was told to wait a moment
 
+    def adapt(self, policy: TurnPolicy) -> None:
+        """Wait as long as another policy has it."""
+        self._policy = policy
+
     def user_spoke(self) -> None:
         """Somebody is there: the agent may ask again later."""
         self._asked = 0

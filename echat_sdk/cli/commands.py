@@ -9,6 +9,7 @@ from echat_sdk.cli import (
     consents,
     doctor,
     evaluate,
+    keys,
     live,
     measure,
     memory,
@@ -16,6 +17,7 @@ from echat_sdk.cli import (
     memory_export,
     models,
     replay,
+    serve,
     settings,
     talk,
 )
@@ -34,6 +36,7 @@ app.command("say")(talk.say)
 app.command("chat")(talk.chat)
 app.command("talk")(live.talk)
 app.command("replay")(replay.replay)
+app.command("serve")(serve.serve)
 models.app.command("convert")(checkpoints.convert)
 models.app.command("assemble")(checkpoints.assemble)
 models.app.command("export")(checkpoints.export)
@@ -47,6 +50,7 @@ memory.app.command("import")(memory_export.import_document)
 app.add_typer(models.app, name="models")
 app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")
+app.add_typer(keys.app, name="keys")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(measure.app, name="bench")
 app.command("doctor")(doctor.doctor)

@@ -6,11 +6,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from echat_sdk.agent.events import (
+    AnswerMade,
+    Aside,
+    AsideEnded,
+    Dismissed,
     Failed,
     StateChanged,
     ToolCalled,
     ToolReturned,
     TurnFinished,
+    TurnHeardOut,
     UserStarted,
     UserStopped,
 )
@@ -46,6 +51,18 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "text", "text": text}
         case SpeechDelta():
             return {"event": "speech", "seconds": round(len(event.samples) / event.sample_rate, 3)}
+        case Aside(TextDelta(text)):
+            return {"event": "aside", "text": text}
+        case Aside(delta):
+            return {**event_as_json(delta, user), "event": "aside_speech"}
+        case AsideEnded(heard):
+            return {"event": "aside_ended", "heard": heard}
+        case Dismissed():
+            return {"event": "dismissed"}
+        case TurnHeardOut():
+            return {"event": "turn_heard_out"}
+        case AnswerMade():
+            return {"event": "answer_made"}
         case ToolCalled(call):
             return {"event": "tool", "tool": call.tool.name, "arguments": dict(call.arguments)}
         case ToolReturned(found):

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from echat_sdk.agent.events import Failed, State, StateChanged, TurnFinished
-from echat_sdk.agent.lines import LINES
+from echat_sdk.agent.events import Aside, Failed, State, StateChanged, TurnFinished
 from echat_sdk.audio import Seconds
 from echat_sdk.cli.mood import hedged
 from echat_sdk.errors import AudioDeviceError, EChatError
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 Who = Literal["you", "agent", "fault"]
 
-_OWN = {text for line in LINES.values() for text in line.values()}
 _ROUNDING: Seconds = 0.1  # that resampling and fades may take from an answer which was not cut
 
 
@@ -100,9 +98,13 @@ class Transcript:
             case Heard() if event.transcript:
                 self._user_said(event)
             case TextDelta(text):
-                self._said_of(text).text += text
-            case SpeechDelta():
-                self._speak(event)
+                self._said_of(is_answer=self._awaits_answer).text += text
+            case Aside(TextDelta(text)):
+                self._said_of(is_answer=False).text += text
+            case SpeechDelta() as speech:
+                self._speak(speech)
+            case Aside(SpeechDelta() as speech):
+                self._speak(speech)
             case TurnFinished(answer):
                 self._finish(answer.turn)
             case Failed(error):
@@ -158,9 +160,8 @@ class Transcript:
 
     # --- the agent --------------------------------------------------------------------------------
 
-    def _said_of(self, text: str) -> _Said:
+    def _said_of(self, *, is_answer: bool) -> _Said:
         """Where words belong: to an answer, or to a line of the agent's own."""
-        is_answer = self._awaits_answer and text not in _OWN
         if is_answer and (answer := self._answer()) is not None and answer.said is not None:
             return answer.said
         self._entries.append(_Entry(Line("agent", ""), said := _Said(), is_answer))

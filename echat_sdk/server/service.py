@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from echat_sdk.agent.rights import Manner
 from echat_sdk.consent import Consents, ConsentState
@@ -14,11 +14,11 @@ from echat_sdk.turn import Lang, LangChoice, ThinkStyle
 from echat_sdk.turn_policy import TurnPolicy
 
 
-class Account(Protocol):
-    """A `Memory` whose users may look into it, and say what they agree to.
+@runtime_checkable
+class Agreeing(Protocol):
+    """A `Memory` to which its users say what they agree to. Synchronous; in a memory's thread.
 
-    Synchronous; called in a memory's thread. Every method raises `StoreError` where the store
-    cannot be read or written.
+    Every method raises `StoreError` where the store cannot be read or written.
     """
 
     def consents(self, user: str) -> Consents:
@@ -41,6 +41,14 @@ class Account(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class Account(Protocol):
+    """A `Memory` that its users may look into. Synchronous; in a memory's thread.
+
+    Every method raises `StoreError` where the store cannot be read.
+    """
+
     def mood(self, user: str, *, since: date | None = ..., zone: tzinfo = ...) -> Any:
         """How a user has sounded; has `to_json`."""
         ...
@@ -56,7 +64,10 @@ class Service:
 
     Attributes:
         model: Hears, thinks and speaks, for all at once.
-        memory: Keeps; an `Account` too, where people can see and change what is kept.
+        memory: Keeps; `Agreeing`, `Forgetting` and an `Account` too, where people can see and change
+            what is kept.
+        guest_memory: Makes the memory of one session whose user is nobody that is known; it is
+            dropped with the session.
         open_vad: Opens one voice activity detector for one session.
         turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
         policy: How patient a session is, unless it asks for something else.
@@ -65,11 +76,14 @@ class Service:
         voices: Names that a session may ask for.
         manner: How rights are granted to a user.
         in_words: A trace of the account's as lines in a language: what each is, and its text.
-        greeting: What is said first in a session with a microphone; empty for nothing.
+        greeting: What is said to whoever asks for an answer before anything was said.
+        deployment: Where it is used; see `config.Settings`.
+        disclosure: What a person is told before they are heard.
     """
 
     model: SpeechModel
     memory: Memory
+    guest_memory: Callable[[], Memory]
     open_vad: Callable[[], VAD]
     turn_end: TurnEnd | None = None
     policy: TurnPolicy = field(default_factory=TurnPolicy)
@@ -79,3 +93,5 @@ class Service:
     manner: Callable[[str], Manner] = lambda user: Manner()
     in_words: Callable[[Any, Lang], Sequence[tuple[str, str]]] = lambda trace, lang: ()
     greeting: str = ""
+    deployment: str = "private"
+    disclosure: str = ""

@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
-from echat_sdk.agent.events import Event
+from echat_sdk.agent.events import Aside, Event
 from echat_sdk.agent.live import Live
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import FRAME_LEN, FRAME_SECONDS, AudioFrame, Seconds
@@ -32,6 +32,11 @@ Part = tuple[Literal["speech", "quiet"], Seconds]
 
 M = TypeVar("M", bound=SpeechModel)
 T = TypeVar("T")
+
+
+def plain(event: Event) -> object:
+    """An event, or the delta of an aside."""
+    return event.delta if isinstance(event, Aside) else event
 
 
 def schedule(*parts: Part) -> Iterator[AudioFrame]:
@@ -60,8 +65,8 @@ class Conversation(Generic[M]):
     seconds: Seconds = 0.0
 
     def of(self, kind: type[T]) -> list[T]:
-        """The events of a kind."""
-        return [event for _, event in self.events if isinstance(event, kind)]
+        """The events of a kind, and what was said of that kind in no answer."""
+        return [said for _, event in self.events if isinstance(said := plain(event), kind)]
 
     def voiced(self) -> list[tuple[Seconds, Seconds]]:
         """When the agent was audible: stretches apart by 0.1 s or more."""

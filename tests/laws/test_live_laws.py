@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from echat_sdk.agent.events import TurnFinished
 from echat_sdk.testing import FakeModel, Line
 from echat_sdk.testing.audio import FakeAudio
-from echat_sdk.testing.live import SILENCE, SPEECH, Conversation, converse
+from echat_sdk.testing.live import SILENCE, SPEECH, Conversation, converse, plain
 from echat_sdk.turn import SpeechDelta, TurnStatus
 
 WORD = 0.05  # seconds of the fake voice
@@ -59,7 +59,7 @@ def check(outcome: Outcome) -> None:
     assert audible == pytest.approx(words * WORD, abs=(WORD + 0.03) * (len(turns) + 1))
     for number, (at, event) in enumerate(outcome.events):
         if isinstance(event, TurnFinished) and event.answer.turn.status is TurnStatus.INTERRUPTED:
-            following = (t for t, e in outcome.events[number:] if isinstance(e, SpeechDelta))
+            following = (t for t, e in outcome.events[number:] if isinstance(plain(e), SpeechDelta))
             end = next(following, outcome.events[-1][0])
             assert not loud[round((at + 0.2) * rate) : round(end * rate)].any()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from echat_sdk.agent.events import Event, Failed, State, StateChanged, UserStopped
+from echat_sdk.agent.events import Aside, Event, Failed, State, StateChanged, UserStopped
 from echat_sdk.agent.lines import LINES
 from echat_sdk.audio import AudioFrame, Seconds, Waveform
 from echat_sdk.errors import AudioDeviceError, GenerationError, StoreError
@@ -34,7 +34,7 @@ def fallbacks(events: list[tuple[Seconds, Event]]) -> list[Seconds]:
         match event:
             case UserStopped():
                 ended = at
-            case TextDelta(text) if text in OURS and ended is not None:
+            case Aside(TextDelta(text)) if text in OURS and ended is not None:
                 waits.append(at - ended)
                 ended = None
     return waits

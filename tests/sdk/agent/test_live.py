@@ -17,7 +17,7 @@ from echat_sdk.cues import Cues
 from echat_sdk.errors import AudioDeviceError, GenerationError, StoreError
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, live
 from echat_sdk.testing.audio import FakeAudio
-from echat_sdk.testing.live import Conversation, Part, schedule
+from echat_sdk.testing.live import Conversation, Part, plain, schedule
 from echat_sdk.turn import Heard, Recollection, SpeechDelta, TextDelta, Turn, TurnStatus
 from echat_sdk.turn_policy import TurnPolicy
 
@@ -420,7 +420,7 @@ async def test_a_model_that_hangs_is_left_behind_and_the_next_turn_works() -> No
     events = [event async for event in conversation.events()]
     (failed,) = (e for e in events if isinstance(e, Failed))
     assert "no answer came" in str(failed.error)
-    said = [e.text for e in events if isinstance(e, TextDelta)]
+    said = [e.text for each in events if isinstance(e := plain(each), TextDelta)]
     assert said[:2] == [LINES["moment"]["en"], LINES["sorry"]["en"]]
     assert [turn.reply for turn in memory.recall("ada").turns] == ["Here I am."]
 
@@ -453,6 +453,7 @@ async def test_a_store_that_is_locked_is_said_aloud_and_the_answer_comes_when_it
     audio = FakeAudio(schedule(("speech", 0.5), ("quiet", 4)))
     with live.opened(FakeModel(), audio, memory=memory, policy=policy) as conversation:
         await conversation.run()
-    said = [e.text async for e in conversation.events() if isinstance(e, TextDelta)]
+    events = [plain(each) async for each in conversation.events()]
+    said = [e.text for e in events if isinstance(e, TextDelta)]
     assert said == [LINES["moment"]["en"], "I hear you."]
     assert [turn.status for turn in memory.recall("ada").turns] == [TurnStatus.COMPLETE]

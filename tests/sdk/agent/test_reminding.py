@@ -17,7 +17,7 @@ from echat_sdk.consent import RUN, ConsentState, Purpose
 from echat_sdk.disclosure import EVERY, configured
 from echat_sdk.testing import FakeModel, Line, RAMMemory, virtual_time
 from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
-from echat_sdk.testing.live import ALONE, Part, schedule
+from echat_sdk.testing.live import ALONE, Part, plain, schedule
 from echat_sdk.turn import Lang, SpeechDelta, TextDelta, TurnStatus
 
 AI = "I am an AI, not a person."
@@ -60,7 +60,7 @@ def told(lang: Lang, allowed: Collection[str]) -> str:
 
 
 def words(events: list[tuple[Seconds, Any]]) -> list[str]:
-    return [event.text for _, event in events if isinstance(event, TextDelta)]
+    return [said.text for _, event in events if isinstance(said := plain(event), TextDelta)]
 
 
 def turns(events: list[tuple[Seconds, Any]]) -> list[Any]:
@@ -113,7 +113,7 @@ def test_it_tells_what_is_inferred_by_then() -> None:
 
 def test_it_is_said_aloud_before_the_answer_is() -> None:
     events = talk(*TURN, *TURN, manner=Manner(disclosure=told, remind_every=5))
-    spoken = [(at, e) for at, e in events if isinstance(e, SpeechDelta)]
+    spoken = [(at, e) for at, each in events if isinstance(e := plain(each), SpeechDelta)]
     at_reminder, at_answer = (
         next(at for at, e in spoken if e.text.startswith(start)) for start in (AI, "2.")
     )

@@ -19,7 +19,7 @@ from weakref import WeakSet
 import pytest
 
 from echat_sdk import Agent
-from echat_sdk.agent.events import Event, Failed, State
+from echat_sdk.agent.events import Aside, Event, Failed, State
 from echat_sdk.audio import AudioFrame, Seconds, Waveform
 from echat_sdk.errors import StoreError
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory
@@ -211,7 +211,7 @@ STATES: dict[str, Callable[[], Scene]] = {
         )
     ),
     "something said by the host": lambda: Scene(
-        is_there=lambda agent, events: _acted(agent, events, lambda: agent.say(LONG), SpeechDelta)
+        is_there=lambda agent, events: _acted(agent, events, lambda: agent.say(LONG), Aside)
     ),
     "a typed turn in the moment of the end": lambda: Scene(
         is_there=lambda _, events: bool(events),
@@ -400,8 +400,8 @@ async def test_the_host_may_speak_as_soon_as_the_agent_is_there() -> None:
             agent.say("Hello.")
         finally:
             gc.collect()
-        said = [event.text async for event in agent.events() if isinstance(event, TextDelta)]
-    assert said == ["Hello."]
+        said = [event.delta async for event in agent.events() if isinstance(event, Aside)]
+    assert said == [TextDelta("Hello.")]
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")

@@ -1,0 +1,98 @@
+"""Sound on the wire: base64 of PCM16 at 24 kHz, or of G.711 at 8 kHz."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from echat_sdk.audio import Hertz, Waveform
+from echat_sdk.server.realtime.faults import Fault
+
+FormatName = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+
+
+@dataclass(frozen=True, slots=True)
+class WireFormat:
+    """How sound travels.
+
+    Attributes:
+        name: Its media type.
+    """
+
+    name: FormatName = "audio/pcm"
+
+    @property
+    def rate(self) -> Hertz:
+        """Samples a second."""
+        return 24_000 if self.name == "audio/pcm" else 8_000
+
+    @property
+    def width(self) -> int:
+        """Bytes of a sample."""
+        return 2 if self.name == "audio/pcm" else 1
+
+    def decode(self, text: str) -> Waveform:
+        """Samples out of base64. Shape [S].
+
+        Raises:
+            Fault: it is not base64, or ends within a sample.
+        """
+        try:
+            raw = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise Fault("audio is not base64", code="invalid_audio", param="audio") from error
+        if len(raw) % self.width:
+            raise Fault(
+                f"audio of {len(raw)} bytes ends within a sample of {self.width}",
+                code="invalid_audio",
+                param="audio",
+            )
+        if self.name == "audio/pcm":
+            return np.frombuffer(raw, "<i2").astype(np.int16)
+        return _TABLES[self.name][np.frombuffer(raw, np.uint8)]
+
+    def encode(self, samples: Waveform) -> str:
+        """Base64 of samples at `rate`."""
+        if self.name == "audio/pcm":
+            raw = samples.astype("<i2").tobytes()
+        else:
+            raw = _CODES[self.name][samples.view(np.uint16)].tobytes()
+        return base64.b64encode(raw).decode("ascii")
+
+
+def _mu_law() -> npt.NDArray[np.int16]:
+    """What each code of ITU-T G.711's mu-law stands for, in 16 bits."""
+    code = ~np.arange(256, dtype=np.uint8)
+    exponent = ((code >> 4) & 7).astype(np.int32)
+    mantissa = (code & 15).astype(np.int32)
+    size = (((mantissa << 3) + 0x84) << exponent) - 0x84
+    return np.where(code & 0x80, -size, size).astype(np.int16)
+
+
+def _a_law() -> npt.NDArray[np.int16]:
+    """What each code of ITU-T G.711's A-law stands for, in 16 bits."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent = ((code >> 4) & 7).astype(np.int32)
+    mantissa = ((code & 15).astype(np.int32) << 4) + 8
+    size = np.where(exponent, (mantissa + 0x100) << np.maximum(exponent - 1, 0), mantissa)
+    return np.where(code & 0x80, size, -size).astype(np.int16)
+
+
+def _nearest(table: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
+    """The code that stands for what is nearest to each int16, which is given as uint16."""
+    order = np.argsort(table, kind="stable")
+    values = table[order].astype(np.int32)
+    samples = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int32)
+    above = np.clip(np.searchsorted(values, samples), 1, len(values) - 1)
+    is_lower = samples - values[above - 1] <= values[above] - samples
+    nearest: npt.NDArray[np.uint8] = order[np.where(is_lower, above - 1, above)].astype(np.uint8)
+    return nearest
+
+
+_TABLES = {"audio/pcmu": _mu_law(), "audio/pcma": _a_law()}
+_CODES = {name: _nearest(table) for name, table in _TABLES.items()}

@@ -1,0 +1,447 @@
+"""One session: a client's events in, done one after the other; what the agent does, told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+
+from echat_sdk.agent import Agent
+from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.events import State
+from echat_sdk.audio import FRAME_SECONDS, Seconds
+from echat_sdk.bridge import Worker
+from echat_sdk.errors import ConfigError, EChatError, StoreError, UnsupportedError
+from echat_sdk.protocols import Forgetting, Memory
+from echat_sdk.server.caller import Caller
+from echat_sdk.server.realtime import apart
+from echat_sdk.server.realtime.account import AccountDesk
+from echat_sdk.server.realtime.client_tools import client_tool, late
+from echat_sdk.server.realtime.config import SessionConfig
+from echat_sdk.server.realtime.faults import Fault
+from echat_sdk.server.realtime.items import Conversation, Item, from_client, new_id
+from echat_sdk.server.realtime.line import Line
+from echat_sdk.server.realtime.telling import Teller
+from echat_sdk.server.realtime.wire import OURS
+from echat_sdk.server.realtime.writer import ResponseWriter
+from echat_sdk.server.service import Service
+from echat_sdk.turn import Turn, TurnStatus
+
+MOST_UNCOMMITTED: Seconds = 120.0
+"""Sound that a client may hold before it commits it."""
+
+HELLO = {"en": "Hello, I'm here. What is on your mind?", "zh": "你好，我在呢。想聊点什么？"}
+"""What is said to whoever wants an answer and has said nothing, unless the host has a greeting."""
+
+
+class Session:
+    """What a client's connection is to us.
+
+    Args:
+        service: What is served.
+        caller: Whose it is.
+        model: As the client called it.
+        send: Takes events, without waiting.
+        on_turn: Told of each turn that ended.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        caller: Caller,
+        model: str,
+        send: Callable[[dict[str, Any]], None],
+        on_turn: Callable[[Turn], None] = lambda turn: None,
+    ) -> None:
+        self.id = new_id("sess")
+        self._service = service
+        self._send = send
+        self._on_turn = on_turn
+        self._user = caller.user or new_id("guest")
+        self._is_guest = caller.user is None
+        self._conversation = Conversation()
+        memory: Memory = service.guest_memory() if self._is_guest else service.memory
+        self._memory = memory
+        self._config = SessionConfig(model=model or service.model.name)
+        self._line = Line(service.model.sample_rate)
+        self._desk = AccountDesk(service, memory, self._user)
+        self._apart: dict[str, asyncio.Task[None]] = {}
+        self._aside_mind: Worker | None = None
+        self._group = asyncio.TaskGroup()
+        self._buffer: Ear | None = None  # what a client commits itself
+        self._calls: dict[str, tuple[str, asyncio.Future[str]]] = {}  # by the id of the call
+        self._outputs: dict[str, str] = {}
+        self._teller = Teller(
+            send,
+            self._conversation,
+            self._line,
+            lambda: self._config,
+            on_heard_out=self._write_down,
+            on_turn=self._after_turn,
+        )
+        self._agent = Agent(
+            service.model,
+            memory,
+            user=self._user,
+            think=service.think,
+            lang=service.lang,
+            audio=self._line,
+            vad=service.open_vad(),
+            turn_end=service.turn_end,
+            policy=self._config.turns.policy(service.policy),
+            manner=service.manner(self._user),
+            ends_on_farewell=False,
+        )
+        self._began = dict(caller.session)
+        self._does: Mapping[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "session.update": self._update,
+            "input_audio_buffer.append": self._append,
+            "input_audio_buffer.commit": self._commit,
+            "input_audio_buffer.clear": self._clear,
+            "output_audio_buffer.clear": self._cancel_all,
+            "conversation.item.create": self._create_item,
+            "conversation.item.retrieve": self._retrieve,
+            "conversation.item.truncate": self._truncate,
+            "conversation.item.delete": self._delete,
+            "response.create": self._respond,
+            "response.cancel": self._cancel,
+        }
+
+    async def run(self, events: Callable[[], Awaitable[dict[str, Any] | None]]) -> None:
+        """Do what a client asks for until it asks for no more.
+
+        Args:
+            events: Gives its next event, checked; None at the end.
+        """
+        async with self._agent:
+            try:
+                async with self._group:
+                    telling = self._group.create_task(self._tell(), name="echat-telling")
+                    await self._begin()
+                    while (event := await events()) is not None:
+                        await self._do(event)
+                    for task in (telling, *self._apart.values()):
+                        task.cancel()
+            finally:
+                self._teller.close()
+                self._desk.close()
+                if self._aside_mind is not None:
+                    self._aside_mind.abandon()
+
+    async def _begin(self) -> None:
+        if self._began:
+            self._change(self._config.updated(self._began, self._service.voices))
+        self._send({"type": "session.created", "session": await self._told()})
+        conversation = {"id": self._conversation.id, "object": "realtime.conversation"}
+        self._send({"type": "conversation.created", "conversation": conversation})
+
+    async def _tell(self) -> None:
+        async for event in self._agent.events():
+            self._teller.tell(event)
+
+    async def _do(self, event: dict[str, Any]) -> None:
+        """Do one; what cannot be done is told, and the session goes on."""
+        try:
+            if event["type"] in OURS:
+                self._send(await self._desk.answer(event))
+            else:
+                await self._does[event["type"]](event)
+        except Fault as fault:
+            self._send(fault.as_event(event.get("event_id")))
+        except EChatError as error:
+            fault = Fault(str(error), code=type(error).__name__, kind="server_error")
+            self._send(fault.as_event(event.get("event_id")))
+
+    # --- the session ------------------------------------------------------------------------------
+
+    async def _update(self, event: dict[str, Any]) -> None:
+        self._change(self._config.updated(event["session"], self._service.voices))
+        self._send({"type": "session.updated", "session": await self._told()})
+
+    def _change(self, config: SessionConfig) -> None:
+        before, live = self._config, self._agent.conversation
+        if config.tools != before.tools or config.tool_choice != before.tool_choice:
+            tools = [client_tool(each, self._call) for each in config.tools]
+            try:
+                self._agent.offer([] if config.tool_choice == "none" else tools)
+            except (ConfigError, UnsupportedError) as error:
+                raise Fault(str(error), param="session.tools") from error
+        if config.turns != before.turns:
+            live.adapt(
+                config.turns.policy(self._service.policy),
+                self._service.turn_end if config.turns.is_by_meaning else None,
+                answers=config.turns.create_response,
+            )
+            if (config.turns.kind == "none") != (before.turns.kind == "none"):
+                live.mute(config.turns.kind == "none")
+                self._buffer = None
+            self._line.plays = config.turns.kind != "none"
+        self._config = config
+
+    async def _told(self) -> dict[str, Any]:
+        service = self._service
+        ours = {
+            "model": service.model.name,
+            "user": not self._is_guest,
+            "deployment": service.deployment,
+            "disclosure": service.disclosure,
+            "lang": service.lang,
+            "think": service.think,
+            "voices": list(service.voices),
+            "events": sorted(self._config.events),
+            **await self._desk.consents(),
+        }
+        told = {"id": self.id, "object": "realtime.session", **self._config.to_json()}
+        return {**told, "echat": ours}
+
+    # --- sound ------------------------------------------------------------------------------------
+
+    async def _append(self, event: dict[str, Any]) -> None:
+        config = self._config
+        samples, rate = config.hears_as.decode(event["audio"]), config.hears_as.rate
+        if config.turns.kind == "none":
+            self._buffer = self._buffer or self._agent.conversation.spoken()
+            length = self._buffer.frames * FRAME_SECONDS + len(samples) / rate
+            if length > MOST_UNCOMMITTED:
+                raise Fault(
+                    f"{length:.0f} s are not committed; at most {MOST_UNCOMMITTED:.0f} s are held",
+                    code="audio_buffer_full",
+                    param="audio",
+                )
+            self._buffer.push(self._line.framed(samples, rate))
+            return
+        speaks = self._agent.state in (State.SPEAKING, State.OVERLAPPED)
+        if speaks and not config.turns.interrupt_response:
+            samples = samples * 0  # who may not interrupt is not heard meanwhile
+        self._line.hear(samples, rate)
+
+    async def _commit(self, event: dict[str, Any]) -> None:
+        if self._config.turns.kind != "none":
+            raise Fault(
+                "turns are detected here; commit is for turn_detection null",
+                code="input_audio_buffer_commit_not_allowed",
+            )
+        ear, self._buffer = self._buffer, None
+        if ear is None or not ear.frames:
+            raise Fault(
+                "the buffer is empty; append audio first", code="input_audio_buffer_commit_empty"
+            )
+        self._write_down(self._teller.commit(new_id("item"), ear))
+
+    async def _clear(self, event: dict[str, Any]) -> None:
+        self._buffer = None
+        self._line.clear()
+        if self._config.turns.kind != "none":
+            self._agent.mute()
+            self._agent.mute(False)
+        self._send({"type": "input_audio_buffer.cleared"})
+
+    def _write_down(self, item: Item) -> None:
+        """Tell the words of an item that nobody answers yet."""
+        self._spawn(self._transcribe(item), "transcribing")
+
+    async def _transcribe(self, item: Item) -> None:
+        assert item.ear is not None
+        try:
+            self._teller.transcribed(item, await self._agent.conversation.heard(item.ear))
+        except EChatError as error:
+            told = {"type": "server_error", "code": type(error).__name__, "message": str(error)}
+            kind = "conversation.item.input_audio_transcription.failed"
+            self._send({"type": kind, "item_id": item.id, "content_index": 0, "error": told})
+
+    # --- items ------------------------------------------------------------------------------------
+
+    async def _create_item(self, event: dict[str, Any]) -> None:
+        item = from_client(event["item"])
+        if item.body["type"] == "function_call_output":
+            self._outputs[item.body["call_id"]] = item.body["output"]
+        for sound in item.sound:
+            item.ear = item.ear or self._agent.conversation.spoken()
+            form = self._config.hears_as
+            item.ear.push(Line(form.rate).framed(form.decode(sound), form.rate))
+        previous = self._conversation.add(item, event.get("previous_item_id"))
+        for what in ("added", "done"):
+            told = {"previous_item_id": previous, "item": item.to_json()}
+            self._send({"type": f"conversation.item.{what}", **told})
+        self._recount()
+        if item.ear is not None:
+            self._write_down(item)
+
+    def _recount(self) -> None:
+        """Answers know what the client put into the conversation, but for what they answer."""
+        told = [item for item in self._conversation if item.is_told]
+        self._agent.conversation.recount(apart.turns_of(told))
+
+    async def _retrieve(self, event: dict[str, Any]) -> None:
+        item = self._conversation.get(event["item_id"])
+        self._send({"type": "conversation.item.retrieved", "item": item.to_json()})
+
+    async def _truncate(self, event: dict[str, Any]) -> None:
+        item = self._conversation.get(event["item_id"])
+        if event["content_index"] != 0:
+            raise Fault("a message has one part, 0", param="content_index")
+        writer = self._teller.writer
+        if writer is not None and writer.item is item:
+            self._interrupt()
+        item.truncate(event["audio_end_ms"] / 1000)
+        if item.turn is not None:
+            await self._agent.conversation.kept(self._cut, item)
+        at = {name: event[name] for name in ("item_id", "content_index", "audio_end_ms")}
+        self._send({"type": "conversation.item.truncated", **at})
+
+    def _cut(self, item: Item) -> None:
+        """Keep of an answer what was heard; in the memory's thread."""
+        assert item.turn is not None
+        turn = replace(item.turn, reply=item.text, status=TurnStatus.INTERRUPTED)
+        self._memory.remember(self._user, turn, turn_id=item.turn_id or None)
+
+    async def _delete(self, event: dict[str, Any]) -> None:
+        item = self._conversation.delete(event["item_id"])
+        memory = self._memory
+        if item.turn_id and item.role == "user" and isinstance(memory, Forgetting):
+            await self._agent.conversation.kept(
+                lambda: memory.forget(self._user, turn=item.turn_id)
+            )
+        self._recount()
+        self._send({"type": "conversation.item.deleted", "item_id": item.id})
+
+    # --- responses --------------------------------------------------------------------------------
+
+    async def _respond(self, event: dict[str, Any]) -> None:
+        asked = event.get("response") or {}
+        speaks = self._config.speaks
+        if asked.get("output_modalities"):
+            if list(asked["output_modalities"]) not in (["audio"], ["text"]):
+                raise Fault('expected ["audio"] or ["text"]', param="response.output_modalities")
+            speaks = asked["output_modalities"] == ["audio"]
+        if asked.get("conversation") == "none":
+            self._respond_apart(asked, speaks)
+            return
+        if self._teller.writer is not None:
+            raise Fault(
+                f"{self._teller.writer.id} is on its way; wait for response.done, or cancel it",
+                code="conversation_already_has_active_response",
+            )
+        self._teller.asked = speaks, asked.get("metadata")
+        if self._resolve():
+            return
+        item = self._conversation.last_said()
+        live = self._agent.conversation
+        if item is None or (not item.text and item.ear is None):
+            lang = "zh" if self._service.lang == "zh" else "en"
+            live.say(self._service.greeting or HELLO[lang])
+            return
+        ear = item.ear or live.typed(item.text)
+        ear.speak, ear.finding = speaks, self._finding()
+        self._teller.answering(item)
+        self._teller.begin()
+        live.answer(ear)
+
+    def _respond_apart(self, asked: Mapping[str, Any], speaks: bool) -> None:
+        if len(self._apart) >= apart.MOST:
+            raise Fault(f"at most {apart.MOST} responses apart at once", code="too_many_responses")
+        given = asked.get("input")
+        items = [*self._conversation] if given is None else [self._named(each) for each in given]
+        writer = ResponseWriter(
+            self._send,
+            lambda item: None,
+            speaks=speaks,
+            says_as=self._config.says_as,
+            conversation=None,
+            metadata=asked.get("metadata"),
+            voice=self._config.voice,
+        )
+        self._aside_mind = self._aside_mind or Worker("echat-apart")
+        work = apart.answer(
+            self._service.model,
+            self._aside_mind,
+            items,
+            writer,
+            speaks=speaks,
+            think=self._service.think,
+            lang=self._service.lang,
+            fail=self._teller.fail,
+        )
+        task = self._group.create_task(work, name="echat-apart")
+        self._apart[writer.id] = task
+        task.add_done_callback(lambda _: self._apart.pop(writer.id, None))
+
+    def _named(self, given: Mapping[str, Any]) -> Item:
+        if given.get("type") == "item_reference":
+            return self._conversation.get(str(given.get("id")))
+        return from_client(given)
+
+    async def _cancel(self, event: dict[str, Any]) -> None:
+        wanted, writer = event.get("response_id"), self._teller.writer
+        if wanted is not None and wanted in self._apart:
+            self._apart[wanted].cancel()
+            return
+        if writer is None or (wanted is not None and writer.id != wanted):
+            raise Fault("no response is on its way", code="response_cancel_not_active")
+        self._interrupt()
+
+    async def _cancel_all(self, event: dict[str, Any]) -> None:
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        writer = self._teller.writer
+        self._teller.by_client = writer is not None
+        self._agent.interrupt()
+        if writer is not None:
+            writer.done("cancelled", "client_cancelled")
+            self._teller.writer = None
+
+    # --- functions --------------------------------------------------------------------------------
+
+    def _call(self, name: str, arguments: Mapping[str, object]) -> asyncio.Future[str]:
+        """Have the client run a function; the teller has told it already, or will in a moment."""
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._calls[name] = (name, future)
+        return future
+
+    def _resolve(self) -> bool:
+        """Give what a function returned to the answer that waits for it; whether one does."""
+        call_id, name = self._teller.call_id, self._teller.call_name
+        waiting = self._calls.get(name)
+        if call_id not in self._outputs or waiting is None or waiting[1].done():
+            return False
+        del self._calls[name]
+        self._teller.begin()
+        waiting[1].set_result(self._outputs.pop(call_id))
+        return True
+
+    def _finding(self) -> Any:
+        """What a function returned that was not waited for any more; None for nothing."""
+        output = self._outputs.pop(self._teller.call_id, None)
+        return None if output is None else late(self._teller.call_name, output)
+
+    # --- afterwards -------------------------------------------------------------------------------
+
+    def _after_turn(self, turn: Turn, answer: Item | None, response: str) -> None:
+        self._on_turn(turn)
+        if answer is None or not answer.turn_id:
+            return
+        if answer.is_cut:
+            self._spawn(self._agent.conversation.kept(self._cut, answer), "cut")
+        for kind in ("mood", "trace"):
+            if kind in self._config.events:
+                self._spawn(self._tell_after(kind, answer.turn_id, response), kind)
+
+    async def _tell_after(self, kind: str, turn_id: str, response: str) -> None:
+        told = await self._desk.after_turn(kind, turn_id)
+        if told is not None:
+            told["type"] = f"echat.{kind}"
+            self._send({**told, "response_id": response} if kind == "trace" else told)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Start what the session waits for at its end; what goes wrong is told."""
+
+        async def run() -> None:
+            try:
+                await work
+            except EChatError as error:
+                self._teller.fail(error)
+
+        self._group.create_task(run(), name=f"echat-{name}")

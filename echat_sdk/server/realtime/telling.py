@@ -1,0 +1,376 @@
+"""Tells a client what the agent does: the agent's events in, the protocol's out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.events import (
+    AnswerMade,
+    Aside,
+    AsideEnded,
+    Dismissed,
+    Event,
+    Failed,
+    StateChanged,
+    ToolCalled,
+    ToolReturned,
+    TurnFinished,
+    TurnHeardOut,
+    UserStarted,
+    UserStopped,
+)
+from echat_sdk.audio import FRAME_SECONDS
+from echat_sdk.errors import EChatError
+from echat_sdk.server.realtime.config import SessionConfig
+from echat_sdk.server.realtime.faults import Fault
+from echat_sdk.server.realtime.items import Conversation, Item, new_id
+from echat_sdk.server.realtime.line import Line
+from echat_sdk.server.realtime.writer import ResponseWriter, Send
+from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, Turn, TurnStatus
+
+
+@dataclass(slots=True)
+class _Started:
+    """Speech that was not told yet: nobody knows whether it interrupts the agent."""
+
+    start: int  # ms of the session's sound
+    end: int | None = None
+
+
+class Teller:
+    """One session's side of the story.
+
+    Args:
+        send: Takes events.
+        conversation: Its items.
+        line: Whose sound is counted.
+        config: Gives what the session is, as it is now.
+        on_heard_out: Takes an item whose words are to be written down, and is not answered.
+        on_turn: Told of each turn that ended, its answer, and the id of the response.
+
+    Attributes:
+        writer: Of the response that is on its way; None where there is none.
+        asked: What the next response was asked to be: whether it is spoken, and its metadata.
+        call_id: Of the function that was called last.
+        call_name: Its name.
+        by_client: Whether what is cut off now is cut off since the client said so.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        conversation: Conversation,
+        line: Line,
+        config: Callable[[], SessionConfig],
+        *,
+        on_heard_out: Callable[[Item], None],
+        on_turn: Callable[[Turn, Item | None, str], None],
+    ) -> None:
+        self._send = send
+        self._conversation = conversation
+        self._line = line
+        self._config = config
+        self._on_heard_out = on_heard_out
+        self._on_turn = on_turn
+        self._aside: ResponseWriter | None = None
+        self._aside_said = ""
+        self._untold: _Started | None = None  # speech over the agent, not judged yet
+        self._user_item = ""  # the id of the item that is being said
+        self._last: Item | None = None  # the item that is answered
+        self._answer: Item | None = None  # what was said to it
+        self._response = ""  # the id of the response that a turn was answered with
+        self._thought = ""
+        self.writer: ResponseWriter | None = None
+        self.asked: tuple[bool, Mapping[str, str] | None] | None = None
+        self.by_client = False
+        self.call_id = self.call_name = ""
+
+    # --- what the session asks for ----------------------------------------------------------------
+
+    def answering(self, item: Item | None) -> None:
+        """This item is what is answered next."""
+        self._last = item
+
+    def begin(self) -> ResponseWriter:
+        """Begin the response that was asked for."""
+        config = self._config()
+        speaks, metadata = self.asked or (config.speaks, None)
+        self.asked = None
+        self.writer = self._writer(speaks, metadata)
+        self._response, self._thought = self.writer.id, ""
+        return self.writer
+
+    def close(self) -> None:
+        """The session is over: what is open ends."""
+        for writer in (self.writer, self._aside):
+            if writer is not None:
+                writer.done("cancelled", "client_cancelled")
+
+    # --- what happens -----------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Take what happened next."""
+        match event:
+            case UserStarted():
+                self._user_started(event)
+            case UserStopped():
+                self._user_stopped()
+            case TurnHeardOut(ear):
+                self._heard_out(ear)
+            case Dismissed():
+                self._untold = None
+                self._ours("state", {"type": "echat.backchannel"})
+            case Heard():
+                self._heard(event)
+            case ThinkDelta(text):
+                self._thought += text
+                event_id = {"response_id": self._response, "delta": text}
+                self._ours("think", {"type": "echat.think.delta", **event_id})
+            case Thought():
+                self._thinks(event)
+            case TextDelta(text):
+                self._open().text(text)
+            case SpeechDelta():
+                self._open().speech(event)
+            case ToolCalled(call):
+                self._call(call.tool.name, dict(call.arguments))
+            case ToolReturned():
+                pass
+            case AnswerMade(turn, turn_id):
+                self._made(turn, turn_id)
+            case TurnFinished(answer):
+                self._finished(answer.turn, answer.turn_id)
+            case Aside(delta):
+                self._say_aside(delta)
+            case AsideEnded(heard):
+                self._end_aside(heard)
+            case StateChanged(state):
+                self._ours("state", {"type": "echat.state", "state": state.value})
+            case Failed(error):
+                self.fail(error)
+
+    def fail(self, error: EChatError) -> None:
+        """Tell an error of the server's; the session goes on."""
+        fault = Fault(str(error), code=type(error).__name__, kind="server_error")
+        self._send(fault.as_event(None))
+
+    # --- the user ---------------------------------------------------------------------------------
+
+    def _user_started(self, event: UserStarted) -> None:
+        policy = self._config().turns
+        now = round(1000 * FRAME_SECONDS * self._line.frames_heard)
+        start = max(0, now - round(1000 * policy.prefix))
+        if event.goes_on:
+            self._cancel()  # nobody heard it yet
+        else:
+            self._user_item = new_id("item")
+        if event.is_over_agent:
+            self._untold = _Started(start)
+        else:
+            self._tell_start(start)
+
+    def _tell_start(self, start: int) -> None:
+        at = {"audio_start_ms": start, "item_id": self._user_item}
+        self._send({"type": "input_audio_buffer.speech_started", **at})
+
+    def _user_stopped(self) -> None:
+        end = round(1000 * FRAME_SECONDS * self._line.frames_heard)
+        if self._untold is not None:
+            self._untold.end = end
+            return
+        self._tell_end(end)
+
+    def _tell_end(self, end: int) -> None:
+        at = {"audio_end_ms": end, "item_id": self._user_item}
+        self._send({"type": "input_audio_buffer.speech_stopped", **at})
+        self.commit(self._user_item, None)
+
+    def commit(self, item_id: str, ear: Ear | None) -> Item:
+        """What was said is an item of the conversation."""
+        known = [item for item in self._conversation if item.id == item_id]
+        if known:  # it went on
+            (item,) = known
+            self._send_committed(item_id, None)
+        else:
+            content = [{"type": "input_audio", "transcript": None}]
+            body = {"type": "message", "role": "user", "content": content}
+            item = Item(item_id, body, ear=ear)
+            previous = self._conversation.add(item)
+            self._send_committed(item_id, previous)
+            for what in ("added", "done"):
+                told = {"previous_item_id": previous, "item": item.to_json()}
+                self._send({"type": f"conversation.item.{what}", **told})
+        self._last = item
+        return item
+
+    def _send_committed(self, item_id: str, previous: str | None) -> None:
+        at = {"previous_item_id": previous, "item_id": item_id}
+        self._send({"type": "input_audio_buffer.committed", **at})
+
+    def _heard_out(self, ear: Ear) -> None:
+        if self._last is not None and self._last.id == self._user_item:
+            self._last.ear = ear
+            self._on_heard_out(self._last)
+
+    def _heard(self, heard: Heard) -> None:
+        if self._untold is not None:
+            self._judged()
+        if heard.seconds > 0 and self._last is not None:
+            self.transcribed(self._last, heard)
+        if heard.transcript and self.writer is None:
+            self.begin()
+
+    def transcribed(self, item: Item, heard: Heard) -> None:
+        """The words of an item are known."""
+        item.body["content"] = [{"type": "input_audio", "transcript": heard.transcript}]
+        at = {"item_id": item.id, "content_index": 0}
+        kind = "conversation.item.input_audio_transcription"
+        if heard.transcript:
+            self._send({"type": f"{kind}.delta", **at, "delta": heard.transcript})
+        cues = heard.cues.to_json()
+        self._send(
+            {
+                "type": f"{kind}.completed",
+                **at,
+                "transcript": heard.transcript,
+                "usage": {"type": "duration", "seconds": round(heard.seconds, 3)},
+                "echat": {"lang": heard.lang, "seconds": round(heard.seconds, 3), "cues": cues},
+            }
+        )
+        if heard.transcript:
+            self._ours("cues", {"type": "echat.cues", "item_id": item.id, "cues": cues})
+
+    # --- the agent --------------------------------------------------------------------------------
+
+    def _open(self) -> ResponseWriter:
+        if self.writer is None or not self.writer.is_open:
+            return self.begin()
+        return self.writer
+
+    def _thinks(self, thought: Thought) -> None:
+        self._ours(
+            "think",
+            {
+                "type": "echat.think.done",
+                "response_id": self._response,
+                "think": self._thought,
+                "reply_emotion": thought.reply_emotion.word,
+                "strategy": thought.strategy,
+            },
+        )
+
+    def _call(self, name: str, arguments: dict[str, object]) -> None:
+        writer = self._open()
+        self.call_name = name
+        self.call_id = writer.call(name, json.dumps(arguments, ensure_ascii=False))
+        writer.done()
+        self.writer = None
+
+    def _made(self, turn: Turn, turn_id: str) -> None:
+        if (writer := self.writer) is None:
+            return
+        self._answer = writer.item
+        writer.done(echat=_about(turn, turn_id))
+        self.writer = None
+
+    def _finished(self, turn: Turn, turn_id: str) -> None:
+        if turn.status is TurnStatus.INTERRUPTED:
+            self._judged()
+        if (writer := self.writer) is not None:
+            self._answer = writer.item
+            if turn.status is TurnStatus.FAILED:
+                error = {"type": "server_error", "code": "generation", "message": "no answer came"}
+                writer.done("failed", error=error, echat=_about(turn, turn_id))
+            elif turn.status is TurnStatus.INTERRUPTED:
+                reason = "client_cancelled" if self.by_client else "turn_detected"
+                writer.done("cancelled", reason, echat=_about(turn, turn_id))
+            else:
+                writer.done(echat=_about(turn, turn_id))
+            self.writer = None
+        for item in (self._last, self._answer):
+            if item is not None:
+                item.turn_id, item.is_told = turn_id, False
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.turn = turn
+        self.by_client = False
+        self._on_turn(turn, answer, self._response)
+
+    def _cancel(self) -> None:
+        if self.writer is not None:
+            self.writer.done("cancelled", "turn_detected")
+            self.writer = None
+
+    def _judged(self) -> None:
+        """What was said over the agent was an interruption."""
+        untold, self._untold = self._untold, None
+        if untold is None:
+            return
+        self._tell_start(untold.start)
+        if untold.end is not None:
+            self._tell_end(untold.end)
+
+    # --- of its own accord ------------------------------------------------------------------------
+
+    def _say_aside(self, delta: TextDelta | SpeechDelta) -> None:
+        if self._aside is None or not self._aside.is_open:
+            speaks, metadata = self.asked or (self._config().speaks, None)
+            self.asked, self._aside_said = None, ""
+            self._aside = self._writer(speaks, metadata)
+        if isinstance(delta, TextDelta):
+            self._aside_said += delta.text
+            self._aside.text(delta.text)
+        else:
+            self._aside.speech(delta)
+
+    def _end_aside(self, heard: str) -> None:
+        aside, self._aside = self._aside, None
+        if aside is None:
+            return
+        is_whole = len(heard) >= len(self._aside_said.rstrip()) or not self._config().speaks
+        if is_whole:
+            aside.done()
+        else:
+            self._judged()
+            aside.done("cancelled", "client_cancelled" if self.by_client else "turn_detected")
+
+    # --- plumbing ---------------------------------------------------------------------------------
+
+    def _writer(self, speaks: bool, metadata: Mapping[str, str] | None) -> ResponseWriter:
+        config = self._config()
+        return ResponseWriter(
+            self._send,
+            self._conversation.add,
+            speaks=speaks,
+            says_as=config.says_as,
+            conversation=self._conversation.id,
+            metadata=metadata,
+            voice=config.voice,
+        )
+
+    def _ours(self, kind: str, event: dict[str, Any]) -> None:
+        if kind in self._config().events:
+            self._send(event)
+
+
+def _about(turn: Turn, turn_id: str) -> dict[str, Any]:
+    """What is told of a turn beside the protocol."""
+    timings = {
+        name: None if (at := getattr(turn.timings, name)) is None else round(at, 3)
+        for name in ("heard", "think", "first_text", "first_audio", "done")
+    }
+    safety = turn.safety
+    return {
+        "think": turn.think,
+        "reply_emotion": turn.reply_emotion.word,
+        "strategy": turn.strategy,
+        "timings": timings,
+        "turn_id": turn_id,
+        "safety": None
+        if safety is None
+        else {"category": safety.category, "severity": safety.severity, "action": safety.action},
+    }

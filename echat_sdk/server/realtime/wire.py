@@ -1,0 +1,119 @@
+"""The client's events, checked against the `openai` package's own types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from openai.types import realtime
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from echat_sdk.server.realtime.faults import Fault
+
+_MOST_DEPTH = 32
+
+_KINDS: Mapping[str, type[BaseModel]] = {
+    "session.update": realtime.SessionUpdateEvent,
+    "input_audio_buffer.append": realtime.InputAudioBufferAppendEvent,
+    "input_audio_buffer.commit": realtime.InputAudioBufferCommitEvent,
+    "input_audio_buffer.clear": realtime.InputAudioBufferClearEvent,
+    "output_audio_buffer.clear": realtime.OutputAudioBufferClearEvent,
+    "conversation.item.create": realtime.ConversationItemCreateEvent,
+    "conversation.item.retrieve": realtime.ConversationItemRetrieveEvent,
+    "conversation.item.truncate": realtime.ConversationItemTruncateEvent,
+    "conversation.item.delete": realtime.ConversationItemDeleteEvent,
+    "response.create": realtime.ResponseCreateEvent,
+    "response.cancel": realtime.ResponseCancelEvent,
+}
+OURS = frozenset(
+    {
+        "echat.consent.update",
+        "echat.memory.retrieve",
+        "echat.memory.forget",
+        "echat.mood.retrieve",
+        "echat.trace.retrieve",
+    }
+)
+"""Events of ours that a client may send."""
+
+_ADAPTERS = {kind: TypeAdapter(model) for kind, model in _KINDS.items()}
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """A client's event as JSON that has the shape of its type.
+
+    Args:
+        text: One message.
+
+    Raises:
+        Fault: it is no event, or not of that shape; names the field.
+    """
+    try:
+        event = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Fault("expected one JSON object", code="invalid_json") from error
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        raise Fault("expected an object with a type", code="invalid_event")
+    if _depth(event) > _MOST_DEPTH:
+        raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
+    kind, event_id = event["type"], event.get("event_id")
+    if event_id is not None and (not isinstance(event_id, str) or len(event_id) > 512):
+        raise Fault("event_id: expected a string of at most 512", param="event_id")
+    return event
+
+
+def check(event: dict[str, Any]) -> dict[str, Any]:
+    """The event, if it has the shape of its type.
+
+    Raises:
+        Fault: it has not; names the field.
+    """
+    kind = event["type"]
+    if kind in OURS:
+        return event
+    if kind not in _ADAPTERS:
+        raise Fault(
+            f"no event {kind[:80]!r}", code="unknown_or_invalid_event", param="type"
+        )
+    try:
+        _ADAPTERS[kind].validate_python(event)
+    except ValidationError as error:
+        fault = min(error.errors(include_url=False, include_input=False), key=_depth_of)
+        where = ".".join(str(part) for part in fault["loc"] if not _is_class(part))
+        raise Fault(
+            f"{where or kind}: {fault['msg']}", code="invalid_value", param=where or None
+        ) from error
+    return event
+
+
+def _depth_of(fault: Any) -> int:
+    return -len(fault["loc"])
+
+
+def _is_class(part: Any) -> bool:
+    """Whether it is the name of a type in a union, which nobody outside knows."""
+    return isinstance(part, str) and part[:1].isupper()
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level and depth <= _MOST_DEPTH:
+        depth += 1
+        level = [
+            inner
+            for each in level
+            for inner in (
+                each.values()
+                if isinstance(each, dict)
+                else each
+                if isinstance(each, list)
+                else ()
+            )
+            if isinstance(inner, dict | list)
+        ]
+    return depth
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
