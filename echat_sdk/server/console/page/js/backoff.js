@@ -9,11 +9,11 @@ export function delay(attempt, random = Math.random) {
 }
 
 // What is to be done once a connection is closed.
-//   opened: whether it had ever been open; reachable: whether the server answers otherwise.
-export function verdict({ code, opened, reachable, expired }) {
-  if (code === 1000 || code === 1001) return "ended";
-  if (code === 1008 || code === 4401 || code === 4403) return "refused";
+//   opened: whether it had ever been open; door: whether the key is let in: yes, no, nobody.
+export function verdict({ code, opened, door, expired }) {
+  if (code === 1000) return "ended";
   if (expired) return "expired";
-  if (code === 1013) return "full";
-  return !opened && reachable ? "refused" : "lost";
+  if (code === 1008 || door === "no") return "refused";
+  if (code === 1013 || (!opened && door === "yes")) return "full";
+  return "lost";
 }

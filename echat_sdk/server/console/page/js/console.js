@@ -160,8 +160,9 @@ async function forget(scope, turnId) {
   const answer = await talk.forget(scope, turnId);
   if (!answer) return;
   const turns = answer.turns === 1 ? t("forgotten_one") : t("forgotten_many", { turns: answer.turns });
-  memoryView.say(t("forgotten", { turns }));
-  $("#told").textContent = t("forgotten", { turns });
+  const told = answer.turns ? t("forgotten", { turns }) : t("forgotten_none");
+  memoryView.say(told);
+  if (view !== "memory") $("#told").textContent = told; // else its own note is read out
 }
 
 function isSure() {

@@ -20,6 +20,7 @@ export class SettingsView {
   }
 
   async look() {
+    this.render();
     this.devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
     this.render();
   }

@@ -9,6 +9,7 @@ import { explain, Microphone } from "./microphone.js";
 import { RATE, toBase64 } from "./pcm.js";
 import { Session } from "./session.js";
 import { Speaker } from "./speaker.js";
+import { language } from "./words.js";
 
 const EVENTS = ["state", "cues", "think", "mood", "trace"];
 const SILENCE = toBase64(new Uint8Array(2 * (RATE / 20)));
@@ -72,8 +73,8 @@ export class Talk extends EventTarget {
   }
 
   connect() {
-    this.#phase(door.secret() ? "connecting" : "locked");
-    if (door.secret()) this.session.open();
+    this.#phase(door.isHeld() ? "connecting" : "locked");
+    if (door.isHeld()) this.session.open();
   }
 
   leave() {
@@ -156,21 +157,26 @@ export class Talk extends EventTarget {
     if (this.conversation.isAnswering) this.session.send("response.cancel");
   }
 
-  forget(scope, turnId) {
-    return this.#ask("echat.memory.forget", turnId ? { scope, turn_id: turnId } : { scope });
+  // scope: all, today, turn; without an id the last that was kept.
+  async forget(scope, turnId) {
+    if (scope !== "turn") return this.#ask("echat.memory.forget", { scope });
+    const last = this.conversation.turns.findLast((turn) => turn.turnId)?.turnId;
+    const turn_id = turnId ?? last;
+    return turn_id ? this.#ask("echat.memory.forget", { scope, turn_id }) : { turns: 0 };
   }
 
   recall() {
-    return this.#ask("echat.memory.retrieve");
+    return this.#ask("echat.memory.retrieve", { lang: language() });
   }
 
-  recallMood() {
-    return this.#ask("echat.mood.retrieve");
+  // Of a guest no mood is kept.
+  async recallMood() {
+    return this.conversation.session?.echat?.user ? this.#ask("echat.mood.retrieve") : null;
   }
 
   // What was said goes with what was kept of it.
   #forgotten({ scope, turn_id: turn }) {
-    if (scope === "turn") this.conversation.forget(turn ?? this.conversation.latest?.turnId);
+    if (scope === "turn") this.conversation.forget(turn);
     else this.conversation.clear();
     this.#changed(["entries", "turn"]);
     this.recall();
@@ -291,10 +297,10 @@ export class Talk extends EventTarget {
     this.#silence();
     this.dropped.clear();
     this.wait = wait;
-    if (wait !== null) return this.#phase("waiting", why);
+    if (wait !== null) return this.#phase("waiting");
     this.mute();
     if (why === "refused" || why === "expired") door.forget();
-    this.#phase(door.secret() ? "ended" : "locked", why);
+    this.#phase(door.isHeld() ? "ended" : "locked");
     this.#trouble(`closed_${why}`);
   }
 

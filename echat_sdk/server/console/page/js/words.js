@@ -37,5 +37,8 @@ export const percent = (share) =>
 
 export const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 
+// As the reader's own country writes it, where that is in this language.
+const locale = () => navigator.languages.find((each) => each.startsWith(lang)) ?? lang;
+
 export const date = (iso) =>
-  new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" }).format(new Date(iso));
+  new Intl.DateTimeFormat(locale(), { day: "numeric", month: "short" }).format(new Date(iso));

@@ -212,6 +212,7 @@ export default {
   forget_do: "Forget everything",
   cancel: "Keep it",
   forgotten: "Forgotten: {turns}.",
+  forgotten_none: "There is nothing to forget yet.",
   forgotten_one: "1 turn",
   forgotten_many: "{turns} turns",
   agreed: "What you agreed to",

@@ -213,6 +213,7 @@ export default {
   forget_do: "全部忘掉",
   cancel: "保留",
   forgotten: "已忘掉：{turns}。",
+  forgotten_none: "还没有可以忘掉的内容。",
   forgotten_one: "1 轮",
   forgotten_many: "{turns} 轮",
   agreed: "你同意了什么",
