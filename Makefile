@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test check format models bench heads clean help
+.PHONY: demo test check endurance format models bench heads clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## |^[a-z]+: *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 test: check models ## everything, with real weights
 	$(BIN)/python -m pytest -q -n 2 -m '(slow or postgres) and not (real or device)' --timeout 600
 	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
+
+endurance: $(VENV)/.dev ## the whole of what the slow tests try a part of: kills, power cuts, conversations
+	$(BIN)/python -m pytest -q -n 2 -m endurance --timeout 3600
 
 models: $(VENV)/.dev
 	@$(BIN)/echat models pull echat-lite

@@ -38,10 +38,12 @@ class UserStarted:
     Attributes:
         goes_on: Whether it is still the same turn, since nobody has answered it aloud yet.
         is_over_agent: Whether the agent is speaking, so that it may be no turn at all.
+        at: Sound that was heard before, from the beginning of the conversation.
     """
 
     goes_on: bool = False
     is_over_agent: bool = False
+    at: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,12 @@ class UserStopped:
     Attributes:
         pause: How long was waited for more.
         dropped: Answers that were begun unheard in this turn, and dropped since it went on.
+        at: Sound that was heard until the pause, from the beginning of the conversation.
     """
 
     pause: Seconds
     dropped: int = 0
+    at: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)

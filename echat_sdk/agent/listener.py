@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from echat_sdk.agent.consenting import without_refused
@@ -92,6 +92,7 @@ class Listener:
         self._is_marked = False  # whether the model was seen to end sentences
         self._is_muted = False
         self._ear: Ear | None = None
+        self._frames = 0  # that came, heard or not
         self.answers = True
 
     @property
@@ -106,6 +107,7 @@ class Listener:
 
     def hear(self, frame: AudioFrame) -> None:
         """Take the next 20 ms."""
+        self._frames += 1
         if self._is_muted:
             return
         is_speech = self._vad.is_speech(frame)
@@ -115,7 +117,19 @@ class Listener:
             self._overlap.begin()
         for event in self._detector.push(frame, is_speech):
             self._on(event)
-        self._look()
+        self.look()
+
+    def look(self) -> None:
+        """Tell what the agent does now, if that has changed."""
+        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
+        if self._mouth.is_heard:
+            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
+        elif is_open:
+            self._outbox.go(State.HEARING)
+        elif self._mouth.reply is not None:
+            self._outbox.go(State.THINKING)
+        else:
+            self._outbox.go(State.LISTENING)
 
     def close(self) -> None:
         """No more will be heard; a turn that was open ends."""
@@ -184,20 +198,24 @@ class Listener:
                 if not self._player.is_speaking:
                     self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None and not self.answers:
-                self._outbox.emit(UserStopped(pause))
+                self._outbox.emit(UserStopped(pause, at=self._at - pause))
                 self._outbox.emit(TurnHeardOut(self._ear))
                 self._ear = None
             case Utterance(_, pause, _) if self._ear is not None:
                 reply = self._mouth.reply
                 is_alive = reply is not None and reply.ear is self._ear
-                self._outbox.emit(UserStopped(pause, self._begun - is_alive))
+                self._outbox.emit(UserStopped(pause, self._begun - is_alive, self._at - pause))
                 self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
                 else:
                     self._mouth.answer(self._ear, self._clock() - pause)
 
-    def _turn_begins(self, frames: Iterable[AudioFrame]) -> None:
+    @property
+    def _at(self) -> Seconds:
+        return self._frames * FRAME_SECONDS
+
+    def _turn_begins(self, frames: Sequence[AudioFrame]) -> None:
         self._on_speech()
         ear, reply = self._ear, self._mouth.reply
         if ear is not None and ear.is_typed and not self._mouth.is_heard:
@@ -205,7 +223,8 @@ class Listener:
             ear = None
         is_new = ear is None or (reply is not None and reply.ear is ear and reply.is_heard)
         is_over_agent = self._player.is_speaking
-        self._outbox.emit(UserStarted(goes_on=not is_new, is_over_agent=is_over_agent))
+        at = self._at - len(frames) * FRAME_SECONDS
+        self._outbox.emit(UserStarted(not is_new, is_over_agent, at))
         if ear is None or is_new:
             ear = Ear(self._listen, self._mouth.mind)
             ear.is_over_agent = is_over_agent and self.answers
@@ -327,14 +346,3 @@ class Listener:
     def _forget_judging(self, task: asyncio.Task[None]) -> None:
         if self._judging is task:
             self._judging = None
-
-    def _look(self) -> None:
-        is_open = self._ear is not None and self._detector.floor is not Floor.QUIET
-        if self._mouth.is_heard:
-            self._outbox.go(State.OVERLAPPED if is_open else State.SPEAKING)
-        elif is_open:
-            self._outbox.go(State.HEARING)
-        elif self._mouth.reply is not None:
-            self._outbox.go(State.THINKING)
-        else:
-            self._outbox.go(State.LISTENING)

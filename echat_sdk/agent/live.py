@@ -117,7 +117,7 @@ class Live:
                 memory, store, user, clock, manner, self._keeper, on_all=self._patience.forget
             ),
             clock=clock,
-            emit=self._outbox.emit,
+            emit=self._emit,
             reminding=Reminding(
                 manner, clock, lambda: self._mouth.allowed(), lambda text: self._mouth.remind(text)
             ),
@@ -151,6 +151,7 @@ class Live:
             clock,
             is_free=lambda: self._listener.is_free,
             on_given_up=self._listener.forget,
+            look=self._listener.look,
         )
 
     @property
@@ -293,10 +294,16 @@ class Live:
         self._watch.user_spoke()
         self._store.submit(self._memory.prefetch, self._user)
 
+    def _emit(self, event: Event) -> None:
+        """What happens to an answer changes what the agent does, whether frames come or not."""
+        self._outbox.emit(event)
+        self._listener.look()
+
     def _over(self, reply: Reply) -> None:
         """An answer has ended; a farewell ends the conversation with it."""
         heard = reply.heard
         self._listener.answered(reply, None if heard is None else heard.cues)
+        self._listener.look()
         if self._ends_on_farewell and heard is not None and is_farewell(heard.transcript):
             self._ended.set()
 

@@ -15,6 +15,7 @@ from echat_sdk.agent.reply import Means, Reply, allowed_now
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
+from echat_sdk.errors import ConsentError
 from echat_sdk.turn import Lang
 from echat_sdk.turn_policy import TurnPolicy
 
@@ -181,6 +182,8 @@ class Mouth:
         self._on_over(reply)
         if reply.error is not None:
             self._outbox.emit(Failed(reply.error))
+            if isinstance(reply.error, ConsentError):  # nothing was lost: nobody listened
+                return
             await self.own.say_line("sorry", self.lang)
         if reply.heard is not None:
             self.lang = reply.heard.lang

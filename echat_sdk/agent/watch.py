@@ -27,6 +27,7 @@ class Watch:
         clock: Seconds, rising.
         is_free: Whether nobody speaks, and the agent may ask why.
         on_given_up: Told of an answer that is not waited for any more.
+        look: Called each time.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Watch:
         *,
         is_free: Callable[[], bool],
         on_given_up: Callable[[Reply], None],
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._mouth = mouth
         self._outbox = outbox
@@ -45,6 +47,7 @@ class Watch:
         self._clock = clock
         self._is_free = is_free
         self._on_given_up = on_given_up
+        self._look = look
         self._asked = 0  # times in a row that the agent broke the silence
         self._waits_for: Reply | None = None  # who was told to wait a moment
 
@@ -60,6 +63,7 @@ class Watch:
         """Look, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            self._look()
             reply = self._mouth.reply
             if reply is not None and reply.is_released:
                 await self._look_at(reply)

@@ -42,7 +42,7 @@ def new(
         str | None, typer.Option("--user", help="The only user that it speaks for.")
     ] = None,
     days: Annotated[
-        float | None, typer.Option("--days", min=0.01, help="After which it counts no more.")
+        int | None, typer.Option("--days", min=1, max=36500, help="After which it counts no more.")
     ] = None,
     key_file: FileOption = None,
     as_json: JsonOption = False,
@@ -58,7 +58,7 @@ def new(
 
     if unknown := sorted(set(scopes or ()) - set(Scope)):
         raise ConfigError(f"no scope {unknown[0][:40]!r}; one of {', '.join(Scope)}")
-    if not 0 < len(name) <= 100 or not 0 < len(user or "-") <= 200:
+    if not 0 < len(name) <= 100 or not (user is None or 0 < len(user) <= 200):
         raise ConfigError("a name has 1 to 100 characters, a user 1 to 200")
     words, key = _keys(key_file).new(
         name,

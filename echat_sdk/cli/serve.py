@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echat_sdk import config
+from echat_sdk.bridge import Worker
 from echat_sdk.cli import account, agreeing, interrupts, memory_keys, rooms
 from echat_sdk.cli.talk import LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.consent import barred_in
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from echat_sdk.server.limits import Limits
     from echat_sdk.server.service import Service
     from echat_sdk.server.serving import Listening
+    from echat_sdk.turn import Lang
 
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="API keys; by default server-keys.json at home.")
@@ -65,8 +67,8 @@ def serve(
     ] = None,
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="At most at once.")] = 50,
     drain: Annotated[
-        float, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
-    ] = 30.0,
+        int, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
+    ] = 30,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,
@@ -110,14 +112,18 @@ def opened(settings: Settings) -> Iterator[Service]:
         ModelError: the model cannot be opened.
         StoreError: the memory cannot be opened.
     """
-    from echat_memory import SQLMemory
+    from echat_memory import GuestMemory, SQLMemory, in_words
+    from echat_sdk.disclosure import configured
     from echat_sdk.server.service import Service
 
+    unasked = agreeing.unasked_in(settings.deployment)
+    barred = barred_in(settings.deployment, settings.exemption)
+    told: Lang = "zh" if settings.lang == "zh" else "en"
     with closing(
         SQLMemory(
             settings.store,
-            unasked=agreeing.unasked_in(settings.deployment),
-            barred=barred_in(settings.deployment, settings.exemption),
+            unasked=unasked,
+            barred=barred,
             retention=settings.retention,
             encryption=memory_keys.encryption(settings),
         )
@@ -127,11 +133,15 @@ def opened(settings: Settings) -> Iterator[Service]:
         yield Service(
             model,
             memory,
+            partial(GuestMemory, unasked=unasked, barred=barred),
             open_vad=rooms.vad,
             turn_end=rooms.turn_end(settings),
             think=settings.think,
             lang=settings.lang,
             manner=partial(_manner, settings),
+            in_words=in_words,
+            deployment=settings.deployment,
+            disclosure=configured(settings.disclosure, settings.deployment, told, unasked),
         )
 
 
@@ -179,7 +189,9 @@ class _Page:
         typer.echo(f"open once: {link}")
         if self.open_page:
             self.open_page = False
-            webbrowser.open(link)
+            browser = Worker("browser")  # which may take its time
+            browser.submit(webbrowser.open, link)
+            browser.let_go()
 
 
 def _access(
@@ -211,18 +223,22 @@ def _access(
 def _app(
     service: Service, access: Access, limits: Limits, page: _Page, *, user: str | None
 ) -> Starlette:
-    from echat_sdk.server import app
+    from echat_sdk.server import app, rest
     from echat_sdk.server.metrics import Metrics
     from echat_sdk.server.origins import is_loopback
+    from echat_sdk.server.realtime.endpoint import Realtime
 
     # A service's output is a log, and a link in a log is open to all who read it.
     is_seen = is_loopback(page.listening.host) and "JOURNAL_STREAM" not in os.environ
     is_asked = access.nobody is None and not page.listening.behind_proxy
+    metrics = Metrics()
     return app.build(
         service,
         access=access,
         limits=limits,
-        metrics=Metrics(),
+        metrics=metrics,
+        realtime=Realtime(service, limits, metrics),
+        routes=rest.routes(service),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 

@@ -56,22 +56,30 @@ def read_audio(path: str | Path, *, max_seconds: Seconds = 120.0) -> Waveform:
     """
     path = Path(path)
     size, head = _open_plain(path)
-    _refuse_video(path, head)
-    header = _wav_header(head)
-    if header is not None:
-        _check(path, header.rate, header.channels, header.seconds, max_seconds)
-    samples, is_whole = _decode(path, max_seconds)
-    is_whole = is_whole and (header is None or header.end <= size)
-    seconds = len(samples) / SAMPLE_RATE
-    if seconds < MIN_SECONDS:
-        what = "holds no sound" if seconds == 0 else f"holds only {seconds:.2f} s of sound"
-        raise AudioFormatError(
-            f"{path} {'' if is_whole else 'is cut short or damaged and '}{what}; "
-            f"at least {MIN_SECONDS} s is wanted"
-        )
-    if not is_whole:
-        logger.warning("%s is cut short or damaged; its first %.1f s are used", path, seconds)
-    return samples
+    return _read(path, path, size, head, max_seconds)
+
+
+def read_audio_bytes(
+    data: bytes, *, name: str = "the file", max_seconds: Seconds = 120.0
+) -> Waveform:
+    """As `read_audio`, of a file that came as bytes; no disk is touched.
+
+    Args:
+        data: The whole file.
+        name: What messages call it.
+        max_seconds: The longest that is taken.
+
+    Returns:
+        int16 at 16 kHz. Shape [S].
+
+    Raises:
+        AudioFormatError: it is no such file, or not within the limits.
+    """
+    if not data:
+        raise AudioFormatError(f"{name} is empty; {_WANTED}")
+    if len(data) > MAX_BYTES:
+        raise _too_big(name, len(data))
+    return _read(name, io.BytesIO(data), len(data), data[:_HEAD_BYTES], max_seconds)
 
 
 def write_audio(path: str | Path, samples: Waveform, sample_rate: Hertz) -> None:
@@ -141,6 +149,33 @@ class _WavHeader:
     end: int
 
 
+def _read(
+    name: Path | str, source: Path | io.BytesIO, size: int, head: bytes, max_seconds: Seconds
+) -> Waveform:
+    _refuse_video(name, head)
+    header = _wav_header(head)
+    if header is not None:
+        _check(name, header.rate, header.channels, header.seconds, max_seconds)
+    samples, is_whole = _decode(name, source, max_seconds)
+    is_whole = is_whole and (header is None or header.end <= size)
+    seconds = len(samples) / SAMPLE_RATE
+    if seconds < MIN_SECONDS:
+        what = "holds no sound" if seconds == 0 else f"holds only {seconds:.2f} s of sound"
+        raise AudioFormatError(
+            f"{name} {'' if is_whole else 'is cut short or damaged and '}{what}; "
+            f"at least {MIN_SECONDS} s is wanted"
+        )
+    if not is_whole:
+        logger.warning("%s is cut short or damaged; its first %.1f s are used", name, seconds)
+    return samples
+
+
+def _too_big(name: Path | str, size: int) -> AudioFormatError:
+    return AudioFormatError(
+        f"{name} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES >> 20} MiB"
+    )
+
+
 def _open_plain(path: Path) -> tuple[int, bytes]:
     """Size and first bytes of a plain file; anything else is refused, unopened."""
     try:
@@ -152,9 +187,7 @@ def _open_plain(path: Path) -> tuple[int, bytes]:
         if status.st_size == 0:
             raise AudioFormatError(f"{path} is empty; {_WANTED}")
         if status.st_size > MAX_BYTES:
-            raise AudioFormatError(
-                f"{path} has {status.st_size / 2**20:.0f} MiB; the limit is {MAX_BYTES >> 20} MiB"
-            )
+            raise _too_big(path, status.st_size)
         with path.open("rb") as file:
             return status.st_size, file.read(_HEAD_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -177,14 +210,14 @@ def _reason(error: OSError | ValueError, path: Path) -> str:
             return str(error)
 
 
-def _refuse_video(path: Path, head: bytes) -> None:
+def _refuse_video(name: Path | str, head: bytes) -> None:
     brand = head[8:12]
     if head[4:8] == b"ftyp" and brand in (b"M4A ", b"M4B "):
-        raise AudioFormatError(f"{path} is AAC sound in an MP4 file; convert it: {_WANTED}")
+        raise AudioFormatError(f"{name} is AAC sound in an MP4 file; convert it: {_WANTED}")
     starts = (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3")
     is_avi = head[:4] == b"RIFF" and brand == b"AVI "
     if head[4:8] == b"ftyp" or is_avi or head.startswith(starts):
-        raise AudioFormatError(f"{path} is a video file; take its sound out first: {_WANTED}")
+        raise AudioFormatError(f"{name} is a video file; take its sound out first: {_WANTED}")
 
 
 def _wav_header(head: bytes) -> _WavHeader | None:
@@ -212,16 +245,18 @@ def _wav_header(head: bytes) -> _WavHeader | None:
     return _WavHeader(found[2], found[1], 0.0, 0)
 
 
-def _check(path: Path, rate: Hertz, channels: int, seconds: Seconds, max_seconds: Seconds) -> None:
+def _check(
+    name: Path | str, rate: Hertz, channels: int, seconds: Seconds, max_seconds: Seconds
+) -> None:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioFormatError(
-            f"{path} claims {rate:,} samples a second; wanted are {MIN_RATE:,} to {MAX_RATE:,}"
+            f"{name} claims {rate:,} samples a second; wanted are {MIN_RATE:,} to {MAX_RATE:,}"
         )
     if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioFormatError(f"{path} claims {channels} channels; wanted are 1 to {MAX_CHANNELS}")
+        raise AudioFormatError(f"{name} claims {channels} channels; wanted are 1 to {MAX_CHANNELS}")
     if seconds > max_seconds:
         raise AudioFormatError(
-            f"{path} is {_clock(seconds)} long; the limit is {_clock(max_seconds)}"
+            f"{name} is {_clock(seconds)} long; the limit is {_clock(max_seconds)}"
         )
 
 
@@ -230,22 +265,26 @@ def _clock(seconds: Seconds) -> str:
     return f"{minutes:,}:{rest:02}"
 
 
-def _decode(path: Path, max_seconds: Seconds) -> tuple[Waveform, bool]:
+def _decode(
+    name: Path | str, source: Path | io.BytesIO, max_seconds: Seconds
+) -> tuple[Waveform, bool]:
     """The samples, and whether the file could be read to its end."""
     import soundfile
     import soxr
 
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
         raise AudioFormatError(
-            f"{path} is not a sound file, or a damaged one; {_WANTED}"
+            f"{name} is not a sound file, or a damaged one; {_WANTED}"
         ) from error
     with file:
         if file.format not in _FORMATS:
-            raise AudioFormatError(f"{path} is a file of the kind {file.format}; {_WANTED}")
+            raise AudioFormatError(f"{name} is a file of the kind {file.format}; {_WANTED}")
         claimed = file.frames if file.frames < _UNKNOWN_FRAMES else 0
-        _check(path, file.samplerate, file.channels, claimed / max(file.samplerate, 1), max_seconds)
+        _check(name, file.samplerate, file.channels, claimed / max(file.samplerate, 1), max_seconds)
+        # Else a seek follows each block, and an MP3 decoder loses what it holds.
+        file.seekable = lambda: False
         resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32")
         pieces: list[Waveform] = []
         frames, is_whole = 0, True
@@ -254,11 +293,11 @@ def _decode(path: Path, max_seconds: Seconds) -> tuple[Waveform, bool]:
             frames += len(block)
             if frames > max_seconds * file.samplerate:
                 raise AudioFormatError(
-                    f"{path} is longer than its header says; the limit is {_clock(max_seconds)}"
+                    f"{name} is longer than its header says; the limit is {_clock(max_seconds)}"
                 )
             if not np.isfinite(block).all():
                 raise AudioFormatError(
-                    f"{path} holds samples that are no numbers (NaN, infinity); {_WANTED}"
+                    f"{name} holds samples that are no numbers (NaN, infinity); {_WANTED}"
                 )
             mono = block.mean(axis=1) if file.channels > 1 else block[:, 0]
             is_last = not is_readable or len(block) == 0

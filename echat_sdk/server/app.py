@@ -16,6 +16,7 @@ from echat_sdk.bridge import Worker
 from echat_sdk.server import exchange
 from echat_sdk.server.admission import Admission
 from echat_sdk.server.allowance import Allowances
+from echat_sdk.server.bodies import Bodies
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.door import LINK, Access, Door
 from echat_sdk.server.faults import Guard, handlers
@@ -110,11 +111,11 @@ def build(
             Middleware(Guard, metrics),
             *_cors(access.origins.allowed),
             Middleware(Door, access, public, failures, metrics.refused),
-            Middleware(Admission, sessions, requests, limits, metrics),
+            Middleware(Admission, sessions, requests, metrics),
+            Middleware(Bodies, limits, exchange.BODIES),
         ],
         exception_handlers=handlers(metrics),
         lifespan=life,
-        max_body_size=limits.upload_bytes,
     )
     app.state.sessions, app.state.requests = sessions, requests
     app.state.limits, app.state.metrics = limits, metrics

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from echat_sdk.server.allowance import Allowances
     from echat_sdk.server.tickets import ClientSecrets, Tickets
 
-_BODY = 64 * 1024  # bytes; instructions and tools are in it
-_TICKET_BODY = 1024  # bytes
+_SECRETS, _TICKET = "/v1/realtime/client_secrets", "/ticket"
+
+BODIES = {_SECRETS: 64 * 1024, _TICKET: 1024}
+"""Bytes that are taken at each; instructions and tools are in the first."""
 
 
 class _Expiry(BaseModel):
@@ -80,8 +82,7 @@ def client_secrets(held: ClientSecrets) -> list[Route]:
         told = {"value": issued.words, "expires_at": int(issued.expires), "session": session}
         return JSONResponse(told, headers=_UNKEPT)
 
-    path = "/v1/realtime/client_secrets"
-    return [Route(path, make, methods=["POST"], max_body_size=_BODY)]
+    return [Route(_SECRETS, make, methods=["POST"])]
 
 
 def ticket(tickets: Tickets, failures: Allowances, refused: Callable[[str], None]) -> list[Route]:
@@ -106,7 +107,7 @@ def ticket(tickets: Tickets, failures: Allowances, refused: Callable[[str], None
         }
         return JSONResponse(told, headers=_UNKEPT)
 
-    return [Route("/ticket", redeem, methods=["POST"], max_body_size=_TICKET_BODY)]
+    return [Route(_TICKET, redeem, methods=["POST"])]
 
 
 _UNKEPT = {"cache-control": "no-store"}

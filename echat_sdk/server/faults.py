@@ -7,6 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
 
 from echat_sdk.errors import (
     AudioFormatError,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CALLERS_OWN = (AudioFormatError, ConfigError, ConsentError, DocumentError, UnsupportedError)
+_GONE = (ClientDisconnect, ClientDisconnected, WebSocketDisconnect)
 _CODES = {
     400: "bad_request",
     404: "not_found",
@@ -100,9 +104,9 @@ class Guard:
 
         try:
             await self._app(scope, receive, noted)
+        except _GONE:
+            return  # there is nobody to tell
         except Exception as error:
-            if isinstance(error, OSError) and not isinstance(error, EChatError):
-                return  # the caller has hung up: so tells uvicorn who sends all the same
             self._observer.error(type(error).__name__)
             log.error("a bug: %s", where(error))
             if os.environ.get("ECHAT_DEBUG"):
@@ -119,4 +123,4 @@ async def _end(scope: Scope, receive: Receive, send: Send, *, has_begun: bool) -
         await send({"type": "websocket.close", "code": 1011, "reason": "internal error"})
     else:
         # Half a response: only a broken connection tells that it is not the whole.
-        raise ConnectionAbortedError("a response was cut short")
+        raise ConnectionAbortedError("a response was cut short") from None

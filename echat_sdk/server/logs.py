@@ -29,6 +29,13 @@ class NoSecrets(logging.Filter):
         return True
 
 
+class _NoFalseAlarm(logging.Filter):
+    """Drops an error that uvicorn logs for each WebSocket that is refused in order."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.msg != "ASGI callable returned without completing handshake."
+
+
 def where(error: BaseException) -> str:
     """An error as its type and the line that raised it: its message may repeat what was said."""
     raised = traceback.extract_tb(error.__traceback__)[-1:]
@@ -63,6 +70,7 @@ def keep_secrets() -> None:
     for name in _CALLED:
         logger = logging.getLogger(name)
         if not any(isinstance(each, NoSecrets) for each in logger.filters):
+            logger.addFilter(_NoFalseAlarm())
             logger.addFilter(NoSecrets())
 
 

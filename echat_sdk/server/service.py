@@ -64,8 +64,8 @@ class Service:
 
     Attributes:
         model: Hears, thinks and speaks, for all at once.
-        memory: Keeps; `Agreeing`, `Forgetting` and an `Account` too, where people can see and change
-            what is kept.
+        memory: Keeps; `Agreeing`, `Forgetting` and an `Account` too, where people can see and
+            change what is kept.
         guest_memory: Makes the memory of one session whose user is nobody that is known; it is
             dropped with the session.
         open_vad: Opens one voice activity detector for one session.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,7 +138,8 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             served = tasks.create_task(server.serve([listener]), name="server")
             drained = tasks.create_task(
-                _drain(server, app.state.sessions, ending, drain), name="server drain"
+                _drain(server, (app.state.sessions, app.state.requests), ending, drain),
+                name="server drain",
             )
             await asyncio.wait([served])
             drained.cancel()
@@ -160,12 +161,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _drain(server: _Server, sessions: Seats, ending: asyncio.Event, within: Seconds) -> None:
+async def _drain(
+    server: _Server, seats: Sequence[Seats], ending: asyncio.Event, within: Seconds
+) -> None:
     await ending.wait()
-    sessions.drain()
+    for each in seats:
+        each.drain()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within):
-            await sessions.emptied()
+            for each in seats:
+                await each.emptied()
     server.should_exit = True
 
 

@@ -15,7 +15,7 @@ from echat_memory.receipts import Receipt
 from echat_memory.rows import StoredTurn
 from echat_memory.scope import Scope
 from echat_memory.store import SQLMemory
-from echat_memory.trace import Trace
+from echat_memory.trace import Trace, in_words
 
 __all__ = [
     "Encryption",
@@ -31,4 +31,5 @@ __all__ = [
     "Scope",
     "StoredTurn",
     "Trace",
+    "in_words",
 ]

@@ -94,7 +94,7 @@ def _old_session(new: Mapping[str, Any]) -> dict[str, Any]:
     old = {name: new[name] for name in kept if name in new}
     old |= {
         "object": "realtime.session",
-        "input_audio_format": _OLD_FORMATS.get((ear.get("format") or {}).get("type")),
+        "input_audio_format": _OLD_FORMATS.get((ear.get("format") or {}).get("type", "")),
         "input_audio_transcription": ear.get("transcription"),
         "turn_detection": ear.get("turn_detection"),
     }
@@ -103,7 +103,7 @@ def _old_session(new: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **old,
         "modalities": _old_modalities(new.get("output_modalities")),
-        "output_audio_format": _OLD_FORMATS.get((mouth.get("format") or {}).get("type")),
+        "output_audio_format": _OLD_FORMATS.get((mouth.get("format") or {}).get("type", "")),
         "voice": mouth.get("voice"),
         "temperature": 0.8,
         "max_response_output_tokens": new.get("max_output_tokens"),

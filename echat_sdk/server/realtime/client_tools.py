@@ -111,4 +111,3 @@ def _kind(body: Any) -> Any:
     if isinstance(kind, list):
         kind = next((each for each in kind if each != "null"), None)
     return _KINDS.get(kind) if isinstance(kind, str) else None
-

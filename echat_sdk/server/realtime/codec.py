@@ -65,6 +65,10 @@ class WireFormat:
         return base64.b64encode(raw).decode("ascii")
 
 
+PCM16 = WireFormat()
+"""What a session speaks that says nothing of it."""
+
+
 def _mu_law() -> npt.NDArray[np.int16]:
     """What each code of ITU-T G.711's mu-law stands for, in 16 bits."""
     code = ~np.arange(256, dtype=np.uint8)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from echat_sdk.audio import Seconds
-from echat_sdk.server.realtime.codec import FormatName, WireFormat
+from echat_sdk.server.realtime.codec import PCM16, FormatName, WireFormat
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.turn_policy import TurnPolicy
 
@@ -20,7 +20,21 @@ EVENTS = frozenset({"state", "cues", "think", "mood", "trace"})
 """The events of ours that a client may ask for."""
 
 OPENAI_VOICES = frozenset(
-    "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()
+    {
+        "alloy",
+        "ash",
+        "ballad",
+        "coral",
+        "echo",
+        "fable",
+        "onyx",
+        "nova",
+        "sage",
+        "shimmer",
+        "verse",
+        "marin",
+        "cedar",
+    }
 )
 """Voices of OpenAI's; whoever asks for one gets the default voice."""
 
@@ -78,7 +92,9 @@ class TurnTaking:
             threshold=_between(body, "threshold", 0.5, 0, 1),
             prefix=_between(body, "prefix_padding_ms", 300, 0, 2_000) / 1000,
             silence=_between(body, "silence_duration_ms", 500, 100, 10_000) / 1000,
-            idle=None if idle is None else _between(body, "idle_timeout_ms", 0, 5_000, 30_000) / 1000,
+            idle=None
+            if idle is None
+            else _between(body, "idle_timeout_ms", 0, 5_000, 30_000) / 1000,
             **common,
         )
 
@@ -122,7 +138,7 @@ class TurnTaking:
                 "most_patience": 1.0,
             }
             if self.idle is not None:
-                changes |= {"reengagements": 1, "reengage_after": self.idle}
+                changes |= {"reengagements": 2, "reengage_after": self.idle}
         elif self.kind == "semantic_vad":
             preset = {"low": TurnPolicy.of("patient"), "high": TurnPolicy.of("brisk")}
             usual = preset.get(self.eagerness, usual)
@@ -133,6 +149,10 @@ class TurnTaking:
     def is_by_meaning(self) -> bool:
         """Whether it matters how complete a turn sounds."""
         return self.kind == "semantic_vad"
+
+
+BY_MEANING = TurnTaking()
+"""How a session takes turns that says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +180,9 @@ class SessionConfig:
     model: str = ""
     instructions: str = ""
     speaks: bool = True
-    hears_as: WireFormat = WireFormat()
-    says_as: WireFormat = WireFormat()
-    turns: TurnTaking = TurnTaking()
+    hears_as: WireFormat = PCM16
+    says_as: WireFormat = PCM16
+    turns: TurnTaking = BY_MEANING
     voice: str = "alloy"
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: Any = "auto"
@@ -197,7 +217,9 @@ class SessionConfig:
         if mouth.get("voice") is not None:
             changes["voice"] = _voice(mouth["voice"], voices)
         if (speed := mouth.get("speed")) not in (None, 1, 1.0):
-            raise Fault(f"speed {speed}: voices here speak at 1.0", param="session.audio.output.speed")
+            raise Fault(
+                f"speed {speed}: voices here speak at 1.0", param="session.audio.output.speed"
+            )
         if body.get("output_modalities"):
             changes["speaks"] = _speaks(body["output_modalities"], "session.output_modalities")
         if body.get("instructions") is not None:
@@ -253,7 +275,9 @@ def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def _between(body: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:
+def _between(
+    body: Mapping[str, Any], name: str, default: float, least: float, most: float
+) -> float:
     value = float(_given(body, name, default))
     if not least <= value <= most:
         raise Fault(

@@ -60,9 +60,7 @@ class Realtime:
         caller: Caller = scope["state"]["caller"]
         model = socket.query_params.get("model", "")[:200]
         try:
-            session = Session(
-                self._service, caller, model, wiring.put, on_turn=self._observer.turn
-            )
+            session = Session(self._service, caller, model, wiring.put, on_turn=self._observer.turn)
             async with asyncio.timeout(self._limits.total_seconds):
                 await _serve(session, wiring)
         except TimeoutError:
@@ -107,6 +105,8 @@ class _Wiring:
 
     def put(self, event: dict[str, Any]) -> None:
         """Send an event, behind those that wait."""
+        if self._ended.is_set():
+            return
         events = beta.for_client(event) if self._is_beta else (event,)
         for each in events:
             told = {"event_id": f"event_{secrets.token_hex(10)}", **each}
@@ -165,7 +165,7 @@ class _Wiring:
         try:
             async with asyncio.timeout(_SLOW):
                 await self._socket.close(code, reason)
-        except (TimeoutError, RuntimeError, OSError):
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             log.debug("a client was gone before its socket was closed")
 
     async def _message(self) -> str | bytes | None:
@@ -217,5 +217,3 @@ class _Wiring:
         self._unsent.clear()
         self._bytes = 0
         self.end()
-
-

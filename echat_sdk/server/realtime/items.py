@@ -64,7 +64,9 @@ class Item:
     def text(self) -> str:
         """Its words, as far as they are known."""
         parts = self.body.get("content") or ()
-        return " ".join(filter(None, (part.get("text") or part.get("transcript") for part in parts)))
+        return " ".join(
+            filter(None, (part.get("text") or part.get("transcript") for part in parts))
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As events tell it; sound is told by its words alone."""
@@ -205,5 +207,7 @@ def _content(given: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]
 
 def _bounded(text: str) -> str:
     if len(text) > MOST_TEXT:
-        raise Fault(f"{len(text)} characters in one item; at most {MOST_TEXT}", param="item.content")
+        raise Fault(
+            f"{len(text)} characters in one item; at most {MOST_TEXT}", param="item.content"
+        )
     return text

@@ -48,7 +48,6 @@ class Line:
         self._is_closed = False
         self._gap = 0  # frames of silence since the client paused
         self._is_live = False  # whether a microphone was heard at all
-        self.frames_heard = 0
 
     def hear(self, samples: Waveform, rate: Hertz) -> None:
         """Take what the client sent, int16 mono.
@@ -95,7 +94,6 @@ class Line:
                 continue
             else:
                 frame = _SILENCE
-            self.frames_heard += 1
             yield frame
 
     async def _comes(self) -> bool:

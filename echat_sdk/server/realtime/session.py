@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import State
 from echat_sdk.audio import FRAME_SECONDS, Seconds
 from echat_sdk.bridge import Worker
-from echat_sdk.errors import ConfigError, EChatError, StoreError, UnsupportedError
+from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
 from echat_sdk.protocols import Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
@@ -76,7 +75,6 @@ class Session:
         self._teller = Teller(
             send,
             self._conversation,
-            self._line,
             lambda: self._config,
             on_heard_out=self._write_down,
             on_turn=self._after_turn,
@@ -118,12 +116,13 @@ class Session:
         async with self._agent:
             try:
                 async with self._group:
-                    telling = self._group.create_task(self._tell(), name="echat-telling")
+                    self._group.create_task(self._tell(), name="echat-telling")
                     await self._begin()
                     while (event := await events()) is not None:
                         await self._do(event)
-                    for task in (telling, *self._apart.values()):
+                    for task in self._apart.values():
                         task.cancel()
+                    self._agent.end()  # what happens until then is heeded, though nobody reads it
             finally:
                 self._teller.close()
                 self._desk.close()
@@ -151,8 +150,8 @@ class Session:
         except Fault as fault:
             self._send(fault.as_event(event.get("event_id")))
         except EChatError as error:
-            fault = Fault(str(error), code=type(error).__name__, kind="server_error")
-            self._send(fault.as_event(event.get("event_id")))
+            told = Fault(str(error), code=type(error).__name__, kind="server_error")
+            self._send(told.as_event(event.get("event_id")))
 
     # --- the session ------------------------------------------------------------------------------
 

@@ -23,12 +23,10 @@ from echat_sdk.agent.events import (
     UserStarted,
     UserStopped,
 )
-from echat_sdk.audio import FRAME_SECONDS
 from echat_sdk.errors import EChatError
 from echat_sdk.server.realtime.config import SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, new_id
-from echat_sdk.server.realtime.line import Line
 from echat_sdk.server.realtime.writer import ResponseWriter, Send
 from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, Turn, TurnStatus
 
@@ -41,13 +39,27 @@ class _Started:
     end: int | None = None
 
 
+@dataclass(slots=True)
+class _Exchange:
+    """What belongs to one turn.
+
+    Attributes:
+        said: The user's item.
+        answer: What was said to it.
+        response: The id of the response that it was answered with.
+    """
+
+    said: Item | None = None
+    answer: Item | None = None
+    response: str = ""
+
+
 class Teller:
     """One session's side of the story.
 
     Args:
         send: Takes events.
         conversation: Its items.
-        line: Whose sound is counted.
         config: Gives what the session is, as it is now.
         on_heard_out: Takes an item whose words are to be written down, and is not answered.
         on_turn: Told of each turn that ended, its answer, and the id of the response.
@@ -64,7 +76,6 @@ class Teller:
         self,
         send: Send,
         conversation: Conversation,
-        line: Line,
         config: Callable[[], SessionConfig],
         *,
         on_heard_out: Callable[[Item], None],
@@ -72,7 +83,6 @@ class Teller:
     ) -> None:
         self._send = send
         self._conversation = conversation
-        self._line = line
         self._config = config
         self._on_heard_out = on_heard_out
         self._on_turn = on_turn
@@ -80,9 +90,8 @@ class Teller:
         self._aside_said = ""
         self._untold: _Started | None = None  # speech over the agent, not judged yet
         self._user_item = ""  # the id of the item that is being said
-        self._last: Item | None = None  # the item that is answered
-        self._answer: Item | None = None  # what was said to it
-        self._response = ""  # the id of the response that a turn was answered with
+        self._now = _Exchange()
+        self._made: _Exchange | None = None  # is still being said, all of it told
         self._thought = ""
         self.writer: ResponseWriter | None = None
         self.asked: tuple[bool, Mapping[str, str] | None] | None = None
@@ -93,7 +102,7 @@ class Teller:
 
     def answering(self, item: Item | None) -> None:
         """This item is what is answered next."""
-        self._last = item
+        self._now = _Exchange(item)
 
     def begin(self) -> ResponseWriter:
         """Begin the response that was asked for."""
@@ -101,7 +110,7 @@ class Teller:
         speaks, metadata = self.asked or (config.speaks, None)
         self.asked = None
         self.writer = self._writer(speaks, metadata)
-        self._response, self._thought = self.writer.id, ""
+        self._now.response, self._thought = self.writer.id, ""
         return self.writer
 
     def close(self) -> None:
@@ -118,7 +127,7 @@ class Teller:
             case UserStarted():
                 self._user_started(event)
             case UserStopped():
-                self._user_stopped()
+                self._user_stopped(event)
             case TurnHeardOut(ear):
                 self._heard_out(ear)
             case Dismissed():
@@ -128,8 +137,8 @@ class Teller:
                 self._heard(event)
             case ThinkDelta(text):
                 self._thought += text
-                event_id = {"response_id": self._response, "delta": text}
-                self._ours("think", {"type": "echat.think.delta", **event_id})
+                delta = {"response_id": self._now.response, "delta": text}
+                self._ours("think", {"type": "echat.think.delta", **delta})
             case Thought():
                 self._thinks(event)
             case TextDelta(text):
@@ -141,7 +150,7 @@ class Teller:
             case ToolReturned():
                 pass
             case AnswerMade(turn, turn_id):
-                self._made(turn, turn_id)
+                self._make(turn, turn_id)
             case TurnFinished(answer):
                 self._finished(answer.turn, answer.turn_id)
             case Aside(delta):
@@ -161,9 +170,7 @@ class Teller:
     # --- the user ---------------------------------------------------------------------------------
 
     def _user_started(self, event: UserStarted) -> None:
-        policy = self._config().turns
-        now = round(1000 * FRAME_SECONDS * self._line.frames_heard)
-        start = max(0, now - round(1000 * policy.prefix))
+        start = round(1000 * max(0.0, event.at))
         if event.goes_on:
             self._cancel()  # nobody heard it yet
         else:
@@ -177,8 +184,8 @@ class Teller:
         at = {"audio_start_ms": start, "item_id": self._user_item}
         self._send({"type": "input_audio_buffer.speech_started", **at})
 
-    def _user_stopped(self) -> None:
-        end = round(1000 * FRAME_SECONDS * self._line.frames_heard)
+    def _user_stopped(self, event: UserStopped) -> None:
+        end = round(1000 * event.at)
         if self._untold is not None:
             self._untold.end = end
             return
@@ -204,7 +211,7 @@ class Teller:
             for what in ("added", "done"):
                 told = {"previous_item_id": previous, "item": item.to_json()}
                 self._send({"type": f"conversation.item.{what}", **told})
-        self._last = item
+        self._now = _Exchange(item)
         return item
 
     def _send_committed(self, item_id: str, previous: str | None) -> None:
@@ -212,15 +219,16 @@ class Teller:
         self._send({"type": "input_audio_buffer.committed", **at})
 
     def _heard_out(self, ear: Ear) -> None:
-        if self._last is not None and self._last.id == self._user_item:
-            self._last.ear = ear
-            self._on_heard_out(self._last)
+        item = self._now.said
+        if item is not None and item.id == self._user_item:
+            item.ear = ear
+            self._on_heard_out(item)
 
     def _heard(self, heard: Heard) -> None:
         if self._untold is not None:
             self._judged()
-        if heard.seconds > 0 and self._last is not None:
-            self.transcribed(self._last, heard)
+        if heard.seconds > 0 and self._now.said is not None:
+            self.transcribed(self._now.said, heard)
         if heard.transcript and self.writer is None:
             self.begin()
 
@@ -256,7 +264,7 @@ class Teller:
             "think",
             {
                 "type": "echat.think.done",
-                "response_id": self._response,
+                "response_id": self._now.response,
                 "think": self._thought,
                 "reply_emotion": thought.reply_emotion.word,
                 "strategy": thought.strategy,
@@ -270,18 +278,21 @@ class Teller:
         writer.done()
         self.writer = None
 
-    def _made(self, turn: Turn, turn_id: str) -> None:
+    def _make(self, turn: Turn, turn_id: str) -> None:
+        self._made = made = self._now
         if (writer := self.writer) is None:
             return
-        self._answer = writer.item
+        made.answer = writer.item
         writer.done(echat=_about(turn, turn_id))
         self.writer = None
 
     def _finished(self, turn: Turn, turn_id: str) -> None:
         if turn.status is TurnStatus.INTERRUPTED:
             self._judged()
-        if (writer := self.writer) is not None:
-            self._answer = writer.item
+        exchange, is_made = self._made or self._now, self._made is not None
+        self._made = None
+        if not is_made and (writer := self.writer) is not None:
+            exchange.answer = writer.item
             if turn.status is TurnStatus.FAILED:
                 error = {"type": "server_error", "code": "generation", "message": "no answer came"}
                 writer.done("failed", error=error, echat=_about(turn, turn_id))
@@ -291,14 +302,13 @@ class Teller:
             else:
                 writer.done(echat=_about(turn, turn_id))
             self.writer = None
-        for item in (self._last, self._answer):
+        for item in (exchange.said, exchange.answer):
             if item is not None:
                 item.turn_id, item.is_told = turn_id, False
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.turn = turn
+        if exchange.answer is not None:
+            exchange.answer.turn = turn
         self.by_client = False
-        self._on_turn(turn, answer, self._response)
+        self._on_turn(turn, exchange.answer, exchange.response)
 
     def _cancel(self) -> None:
         if self.writer is not None:

@@ -57,7 +57,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         raise Fault("expected an object with a type", code="invalid_event")
     if _depth(event) > _MOST_DEPTH:
         raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
-    kind, event_id = event["type"], event.get("event_id")
+    event_id = event.get("event_id")
     if event_id is not None and (not isinstance(event_id, str) or len(event_id) > 512):
         raise Fault("event_id: expected a string of at most 512", param="event_id")
     return event
@@ -73,9 +73,7 @@ def check(event: dict[str, Any]) -> dict[str, Any]:
     if kind in OURS:
         return event
     if kind not in _ADAPTERS:
-        raise Fault(
-            f"no event {kind[:80]!r}", code="unknown_or_invalid_event", param="type"
-        )
+        raise Fault(f"no event {kind[:80]!r}", code="unknown_or_invalid_event", param="type")
     try:
         _ADAPTERS[kind].validate_python(event)
     except ValidationError as error:
@@ -104,11 +102,7 @@ def _depth(value: Any) -> int:
             inner
             for each in level
             for inner in (
-                each.values()
-                if isinstance(each, dict)
-                else each
-                if isinstance(each, list)
-                else ()
+                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
             )
             if isinstance(inner, dict | list)
         ]

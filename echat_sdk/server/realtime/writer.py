@@ -244,4 +244,3 @@ class ResponseWriter:
             "output": [item.to_json() for item in self._output],
             "usage": None,
         }
-

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 from echat_sdk.audio import SAMPLE_RATE, Waveform
 from echat_sdk.errors import AudioError, AudioFormatError
-from echat_sdk.io.wav import read_audio, write_audio
+from echat_sdk.io.wav import read_audio, read_audio_bytes, write_audio
+
+AUDIO = Path(__file__).parents[3] / "examples/audio"
 
 
 def tone(seconds: float, rate: int = SAMPLE_RATE, hertz: float = 440.0) -> Waveform:
@@ -261,3 +264,37 @@ def test_where_nothing_can_be_written_it_is_said_why(tmp_path: Path) -> None:
 
 def test_a_format_error_is_an_audio_error() -> None:
     assert issubclass(AudioFormatError, AudioError)
+
+
+@given(st.integers(0, 400), st.binary(max_size=8), st.integers(0, 2000))
+@settings(max_examples=100)
+def test_bytes_are_read_as_a_file_of_them_is(
+    tmp_path_factory: pytest.TempPathFactory, at: int, damage: bytes, cut: int
+) -> None:
+    body = file_bytes(tone(0.2))
+    body[at : at + len(damage)] = damage
+    body = body[: len(body) - cut]
+    path = tmp_path_factory.getbasetemp() / "law.bin"
+    path.write_bytes(body)
+
+    def outcome(read: Callable[[], Waveform]) -> bytes | str:
+        try:
+            return read().tobytes()
+        except AudioFormatError as error:
+            return str(error).replace(str(path), "the file")
+
+    assert outcome(lambda: read_audio_bytes(bytes(body))) == outcome(lambda: read_audio(path))
+
+
+def test_no_bytes_and_too_many_are_refused() -> None:
+    with pytest.raises(AudioFormatError, match="the file is empty"):
+        read_audio_bytes(b"")
+    with pytest.raises(AudioFormatError, match="x has 64 MiB"):
+        read_audio_bytes(bytes(64 * 2**20 + 1), name="x")
+
+
+def test_an_mp3_is_read_in_blocks_as_it_is_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, read_audio(AUDIO / "sad.wav"), SAMPLE_RATE)
+    whole, _ = soundfile.read(path, dtype="float32")
+    assert np.abs(read_audio(path) - whole * 32768).max() <= 1

@@ -1,0 +1,69 @@
+"""Room for requests: some are worked on, some wait, the rest are told to come again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from echat_sdk.bridge import Worker
+from echat_sdk.server.rest.limits import RestLimits
+from echat_sdk.server.rest.refusal import Refusal
+
+
+class Places:
+    """A bounded queue before a few threads. Used from the event loop.
+
+    Args:
+        limits: How many.
+    """
+
+    def __init__(self, limits: RestLimits) -> None:
+        self._limits = limits
+        self._taken: Counter[str] = Counter()  # places, by key
+        self._free = asyncio.Semaphore(limits.threads)
+        self._idle: list[Worker] = []
+        self._made = 0
+
+    @contextmanager
+    def place(self, key: str) -> Iterator[None]:
+        """A place for one request of a key, from before its body is read until it is answered.
+
+        Raises:
+            Refusal: there is none.
+        """
+        if self._taken[key] >= self._limits.per_key:
+            raise Refusal(
+                429,
+                f"this key has {self._limits.per_key} requests on their way; wait for one of them",
+                code="rate_limit_exceeded",
+            )
+        if self._taken.total() >= self._limits.threads + self._limits.waiting:
+            raise Refusal(503, "the server is busy; try again in a moment", code="overloaded")
+        self._taken[key] += 1
+        try:
+            yield
+        finally:
+            self._taken[key] -= 1
+            self._taken += Counter()  # drops keys without a place
+
+    @asynccontextmanager
+    async def thread(self) -> AsyncIterator[Worker]:
+        """A thread to work in, once one is free."""
+        await self._free.acquire()
+        worker = self._idle.pop() if self._idle else self._new()
+        back = asyncio.get_running_loop().call_soon_threadsafe
+        try:
+            yield worker
+        finally:
+            # Who is cancelled leaves at once. The thread is free when native code has come back.
+            worker.submit(back, self._back, worker)
+
+    def _new(self) -> Worker:
+        self._made += 1
+        return Worker(f"echat-rest-{self._made}")
+
+    def _back(self, worker: Worker) -> None:
+        self._idle.append(worker)
+        self._free.release()

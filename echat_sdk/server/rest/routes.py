@@ -1,0 +1,57 @@
+"""The endpoints and their paths."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from echat_sdk.server.caller import Scope
+from echat_sdk.server.rest.chat import Chat
+from echat_sdk.server.rest.endpoint import Endpoint
+from echat_sdk.server.rest.limits import RestLimits
+from echat_sdk.server.rest.models import Models
+from echat_sdk.server.rest.places import Places
+from echat_sdk.server.rest.speech import Speech
+from echat_sdk.server.rest.transcriptions import Transcriptions
+from echat_sdk.server.service import Service
+
+
+def routes(service: Service, limits: RestLimits | None = None) -> list[Route]:
+    """What is answered over HTTP; each reads `request.state.caller`.
+
+    Speech and transcription need `Scope.AUDIO`, chat `Scope.CHAT`, models any key.
+
+    Args:
+        service: What answers.
+        limits: How much of it.
+    """
+    limits = limits or RestLimits()
+    places = Places(limits)
+    models = Models(service)
+    speech = Endpoint(
+        Speech(service, places, limits).answer,
+        limits,
+        scope=Scope.AUDIO,
+        places=places,
+        most=limits.json_bytes,
+    )
+    transcriptions = Endpoint(
+        Transcriptions(service, places, limits).answer,
+        limits,
+        scope=Scope.AUDIO,
+        places=places,
+        most=limits.upload_bytes,
+    )
+    chat = Endpoint(
+        Chat(service, places, limits).answer,
+        limits,
+        scope=Scope.CHAT,
+        places=places,
+        most=limits.json_bytes,
+    )
+    return [
+        Route("/v1/audio/speech", speech),
+        Route("/v1/audio/transcriptions", transcriptions),
+        Route("/v1/chat/completions", chat),
+        Route("/v1/models", Endpoint(models.all, limits, method="GET")),
+        Route("/v1/models/{id}", Endpoint(models.one, limits, method="GET")),
+    ]
