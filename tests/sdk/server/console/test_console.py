@@ -252,7 +252,7 @@ def test_what_is_known_is_shown_and_forgotten_turn_by_turn_and_all_of_it(
     page.click("#views [data-view=memory]")
     memory = page.locator("[data-panel=memory]")
     expect(memory.locator(".facts li")).to_have_text(realtime.facts)
-    expect(memory).to_contain_text("1 turns kept, since 2 Mar")
+    expect(memory).to_contain_text("1 turn kept, since 2 Mar")
     page.click("#forget-all")
     page.click("#sure button[value=no]")
     assert len(realtime.said("echat.memory.forget")) == 1
@@ -288,6 +288,20 @@ def test_a_guest_is_asked_for_nothing_that_would_outlive_the_talk(
     page.click("#views [data-view=mood]")
     expect(page.locator("[data-panel=mood]")).to_contain_text("Nothing is kept")
     assert site.realtime.said("echat.mood.retrieve") == []
+
+
+def test_where_nobody_is_asked_for_consent_the_page_does_not_ask(
+    visit: Visit, site: Site, realtime: Realtime
+) -> None:
+    site.realtime = Realtime()
+    site.realtime.purposes = {}
+    page = visit()
+    expect(page.locator("#disclosure")).to_be_visible()
+    assert page.locator("#consent [role=switch]").count() == 0
+    page.click("#consent-go")
+    page.click("#mic")
+    expect(page.locator("#state")).to_have_text("Listening")
+    assert site.realtime.said("echat.consent.update") == []
 
 
 def test_what_may_not_be_agreed_to_is_told_as_the_server_tells_it(
@@ -422,6 +436,7 @@ def test_the_page_speaks_chinese_and_remembers_that_it_should(
     page.click("#lang")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(page.locator("#state")).to_have_text("麦克风已关闭")
+    expect(page.locator("#disclosure")).to_contain_text("我是人工智能")
     page.click("#views [data-view=memory]")
     expect(page.locator("label[for=agreed-process_voice]")).to_have_text("听我说话")
     expect(page.locator("#agreed-process_voice-words")).to_have_text("聆听你的声音，并转成文字。")

@@ -10,7 +10,7 @@ import * as consents from "./switches.js";
 import { Talk } from "./talk.js";
 import { TranscriptView } from "./transcript_view.js";
 import { TurnView } from "./turn_view.js";
-import { t } from "./words.js";
+import { count, t } from "./words.js";
 
 const SCREENS = ["gate", "waiting", "consent", "talk"];
 const wide = matchMedia("(min-width: 60rem)");
@@ -77,7 +77,7 @@ function draw() {
 
 function drawConsent() {
   const session = conversation.session?.echat;
-  $("#disclosure").textContent = session?.disclosure || t("consent_ai");
+  $("#disclosure").textContent = consents.told(session);
   const onChange = (purpose, on) => {
     chosen[purpose] = on;
     goWords();
@@ -159,8 +159,7 @@ async function forget(scope, turnId) {
   if (scope === "all" && !(await isSure())) return;
   const answer = await talk.forget(scope, turnId);
   if (!answer) return;
-  const turns = answer.turns === 1 ? t("forgotten_one") : t("forgotten_many", { turns: answer.turns });
-  const told = answer.turns ? t("forgotten", { turns }) : t("forgotten_none");
+  const told = answer.turns ? t("forgotten", { turns: count(answer.turns) }) : t("forgotten_none");
   memoryView.say(told);
   if (view !== "memory") $("#told").textContent = told; // else its own note is read out
 }

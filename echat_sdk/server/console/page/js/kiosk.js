@@ -5,6 +5,7 @@ import { $, el } from "./dom.js";
 import * as door from "./door.js";
 import { Face } from "./face.js";
 import * as looks from "./looks.js";
+import { told } from "./switches.js";
 import { Talk } from "./talk.js";
 import { t } from "./words.js";
 
@@ -36,7 +37,7 @@ function draw() {
   $("#leave").hidden = screen !== "talk";
   $("#lang").textContent = looks.otherLanguage() === "zh" ? "中文" : "English";
   $("#lang").lang = looks.otherLanguage() === "zh" ? "zh-CN" : "en";
-  if (screen === "ask") $("#disclosure").textContent = conversation.session?.echat?.disclosure || t("consent_ai");
+  if (screen === "ask") $("#disclosure").textContent = told(conversation.session?.echat);
   if (screen === "ask" && before !== "ask") $("#ask-title").focus();
   if (talk.phase === "ended") again ||= setTimeout(end, AGAIN); // not by us: we connect at once
   drawFace();

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { switches } from "./switches.js";
-import { date, t } from "./words.js";
+import { count, date, t } from "./words.js";
 
 export class MemoryView {
   // onForget(scope); onAgree(purpose, on); onRefresh()
@@ -35,13 +35,14 @@ export class MemoryView {
   #known(session, memory) {
     if (session?.user === false) return [el("p", {}, t("memory_guest"))];
     if (!memory) return [el("p", { class: "hint" }, "…")];
-    const { turns, held, since, facts, mood } = memory;
-    const count = since ? t("memory_count", { turns, since: date(since) }) : t("memory_count_now", { turns });
-    const nothing = !turns && !facts?.length;
+    const { held, since, facts, mood } = memory;
+    const turns = count(memory.turns);
+    const kept = since ? t("memory_count", { turns, since: date(since) }) : t("memory_count_now", { turns });
+    const nothing = !memory.turns && !facts?.length;
     return [
       mood && el("p", { class: "verdict" }, mood),
       facts?.length > 0 && el("ul", { class: "facts" }, facts.map((fact) => el("li", {}, line(fact)))),
-      el("p", {}, nothing ? t("memory_empty") : `${count}.`),
+      el("p", {}, nothing ? t("memory_empty") : `${kept}.`),
       held > 0 && el("p", { class: "hint" }, t("memory_held", { held })),
       el("button", { type: "button", class: "plain small line", id: "memory-refresh", onclick: this.onRefresh }, t("memory_refresh")),
     ].filter(Boolean);

@@ -51,7 +51,6 @@ export class SettingsView {
       el(
         "div",
         { class: "buttons" },
-        el("a", { class: "plain line", href: "/kiosk" }, t("kiosk")),
         el("button", { type: "button", class: "plain line", id: "end", onclick: this.onEnd }, t("end")),
       ),
     );

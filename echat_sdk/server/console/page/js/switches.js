@@ -13,6 +13,13 @@ export async function load() {
   served = await answer.json();
 }
 
+// What is told before somebody is heard: the host's own words, and first what it is, in theirs.
+export function told(session) {
+  const text = session?.disclosure ?? "";
+  const isRead = language() !== "zh" || /\p{Script=Han}/u.test(text);
+  return text && isRead ? text : `${t("consent_ai")} ${text}`.trim();
+}
+
 // What there is to ask: of a guest nothing is kept, whatever they say.
 export function asked(session) {
   const known = Object.keys(session?.purposes ?? served).filter((purpose) => purpose in served);

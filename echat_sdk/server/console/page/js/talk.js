@@ -68,8 +68,10 @@ export class Talk extends EventTarget {
     return this.microphone.isOpen;
   }
 
+  // A server whose memory asks nobody has no purposes: its host has seen to it.
   allows(purpose) {
-    return this.conversation.session?.echat?.allowed?.includes(purpose) ?? false;
+    const { purposes, allowed } = this.conversation.session?.echat ?? {};
+    return isEmpty(purposes) || allowed.includes(purpose);
   }
 
   connect() {
@@ -86,7 +88,8 @@ export class Talk extends EventTarget {
 
   // choices: purpose -> whether it is agreed to. Resolves once the server has taken it.
   async agree(choices) {
-    const states = this.conversation.session?.echat?.purposes ?? {};
+    const states = this.conversation.session?.echat?.purposes;
+    if (isEmpty(states)) return;
     const answers = { granted: [], denied: [], withdrawn: [] };
     for (const [purpose, yes] of Object.entries(choices)) {
       const state = states[purpose] ?? "unknown";
@@ -327,4 +330,5 @@ export class Talk extends EventTarget {
 // What we asked for had happened by itself.
 const HARMLESS = new Set(["response_cancel_not_active", "item_truncate_invalid_item_id"]);
 
+const isEmpty = (purposes) => !Object.keys(purposes ?? {}).length;
 const padding = (base64) => (base64.endsWith("==") ? 2 : base64.endsWith("=") ? 1 : 0);

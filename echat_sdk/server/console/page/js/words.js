@@ -32,6 +32,8 @@ export function translate(root = document) {
   for (const node of $$("[data-t-placeholder]", root)) node.placeholder = t(node.dataset.tPlaceholder);
 }
 
+export const count = (turns) => t(turns === 1 ? "turns_one" : "turns_many", { turns });
+
 export const percent = (share) =>
   new Intl.NumberFormat(lang, { style: "percent", maximumFractionDigits: 0 }).format(share);
 
