@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 
@@ -20,11 +21,12 @@ from echat_memory import (
     remembering,
 )
 from echat_memory import trace as tracing
+from echat_memory.episodes import Held
 from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
-from echat_memory.plans import Recalled, Remembered
+from echat_memory.plans import Remembered
 from echat_memory.portable import PortableStore
-from echat_memory.pseudonym import pseudonym
+from echat_memory.ready import Written
 from echat_memory.recall import MAX_FACTS, Basis
 from echat_memory.rows import StoredTurn
 from echat_memory.schema import UserRow
@@ -110,30 +112,28 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
-        with self._at_hand():
+        who, now = self.pseudonym(user), self._clock()
+        with self._at_hand() as is_so:
             # What `prefetch` has read is there still, nearly always.
-            found = self._recollect(None, who, query, now)
-            if found is None:
-                with self._transaction(write=False) as connection:
-                    found = self._recollect(connection, who, query, now)
-            assert found is not None
-            recalled, allowed = found
-            if not allowed >= _WORDS:
-                self._episodes.forget(who)
-            self._note(who, query, recalled.remembered if allowed >= _PLANS else None)
-        given = recallable(recalled.recollection, allowed)
+            found = self._recollect(None, who, query, now) if is_so else None
+        if found is None:
+            with self._open(write=False) as connection:
+                found = self._recollect(connection, who, query, now)
+        assert found is not None
+        given, allowed = found
         # What is held was said before consent was given, or is of a user whose words are not kept.
-        held = (in_session(turn, allowed) for turn in self._guests.turns(user))
-        turns = (*held, *given.turns)
-        facts = dict.fromkeys((*given.facts, *self._guests.facts(user)))
+        said, told = self._guests.session(user)
+        facts = dict.fromkeys((*given.facts, *told))
+        if not said and len(facts) == len(given.facts) <= MAX_FACTS:
+            return given
+        turns = (*(in_session(turn, allowed) for turn in said), *given.turns)
         return replace(
             given, turns=turns[max(0, len(turns) - self._turns) :], facts=tuple(facts)[:MAX_FACTS]
         )
 
     def _recollect(
         self, connection: Connection | None, who: str, query: str, now: datetime
-    ) -> tuple[Recalled, frozenset[str]] | None:
+    ) -> tuple[Recollection, frozenset[str]] | None:
         """What a reply is given, and what is allowed; without a connection None where rows tell."""
         said, known = self._ready.consents(who), self._ready.known(who, now)
         if connection is not None:
@@ -141,18 +141,36 @@ class SQLMemory(PortableStore):
             known = known or self._read(connection, who, now)
         if said is None or known is None:
             return None
+        allowed = said.allowed(now)
+        is_searched = allowed >= _WORDS
+        if not is_searched and who in self._episodes:
+            if connection is None:
+                return None
+            with self._holding:
+                self._episodes.forget(who)
         recalled = recall.recollect(
-            known, self._episodes, who, query, now=now, budget=self._budget, connection=connection
+            known,
+            self._episodes if is_searched else None,
+            who,
+            query,
+            now=now,
+            budget=self._budget,
+            connection=connection,
         )
-        return None if recalled is None else (recalled, said.allowed(now))
+        if recalled is None:
+            return None
+        with nullcontext() if connection is None else self._holding:
+            self._note(who, query, recalled.remembered if allowed >= _PLANS else None)
+        return recallable(recalled.recollection, allowed), allowed
 
     def _read(self, connection: Connection, who: str, now: datetime) -> Basis:
         known = recall.read(connection, who, turns=self._turns, now=now)
-        self._ready.hold(who, known)
+        with self._holding:
+            self._ready.hold(who, known)
         return known
 
     def _note(self, who: str, query: str, remembered: Remembered | None) -> None:
-        """Hold what a reply was given until its turn is kept; under the lock."""
+        """Hold what a reply was given until its turn is kept; under the lock of what is held."""
         self._recalled.pop(who, None)
         if remembered is not None:
             self._recalled[who] = query, remembered
@@ -165,14 +183,34 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
-            if self._consents(connection, who).allowed(now) >= _WORDS:
-                self._episodes.prefetch(connection, who, now)
-            else:
+            draft = self._prefetch(connection, who, now)
+        if draft is None:
+            return
+        is_at_end = False
+        while not is_at_end:  # in pieces, for others wait behind each
+            with self._open(write=False) as connection:
+                piece = draft.read(connection)
+            draft.take_slowly(piece)
+            is_at_end = not piece
+        with self._open(write=False) as connection:
+            self._prefetch(connection, who, now, draft)
+
+    def _prefetch(
+        self, connection: Connection, who: str, now: datetime, draft: Held | None = None
+    ) -> Held | None:
+        """See `Episodes.prefetch`."""
+        if self._consents(connection, who).allowed(now) >= _WORDS:
+            draft = self._episodes.prefetch(connection, who, now, draft)
+            if draft is not None:
+                return draft
+        else:
+            with self._holding:
                 self._episodes.forget(who)
-            if self._database.stamp() is not None:  # else it would be read again
-                self._read(connection, who, now)
+        if self._database.stamp() is not None:  # else it would be read again
+            self._read(connection, who, now)
+        return None
 
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make what the user agreed to of a turn, and of the facts told in it, durable.
@@ -187,9 +225,9 @@ class SQLMemory(PortableStore):
             StoreError: the store cannot be written, or the user has no turn `turn_id`; nothing
                 was kept.
         """
-        who, now = pseudonym(self._key, user), self._clock()
-        with self._at_hand():  # guests wait for no lock of the database
-            known = self._said(who)
+        who, now = self.pseudonym(user), self._clock()
+        known = self._said(who)  # guests wait for no lock of the database
+        with self._holding:
             query, remembered = self._recalled.get(who, ("", None))
         is_guests = turn_id is not None and self._guests.is_guests(turn_id)
         if not is_guests and permitted(turn, known.allowed(now)) is not None:
@@ -203,14 +241,14 @@ class SQLMemory(PortableStore):
                 if row_id is not None and allowed >= _PLANS:
                     given = remembered if query == turn.transcript else None
                     plans.write(connection, row_id, turn, given)
+                if row_id is not None and turn_id is not None:
+                    with self._holding:
+                        self._episodes.change(who, row_id)
                 return known, row_id
 
-            known, row_id = self._write(write, turns_of=who)
+            known, row_id = self._write(write, what=Written(who))
             allowed = known.allowed(now)
             if row_id is not None:
-                if turn_id is not None:
-                    with self._lock:
-                        self._episodes.change(who, row_id)
                 if Purpose.STORE_TRANSCRIPT not in allowed:
                     self._guests.hold(user, str(row_id), in_session(turn, allowed))
                 return str(row_id)
@@ -225,7 +263,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             if self._consents(connection, who).allowed(now) >= _PAUSES:
                 return pauses.read(connection, who)
@@ -237,7 +275,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be written; what was kept before stays.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
 
         def write(connection: Connection) -> bool:
             if not self._consents(connection, who, lock=True).allowed(now) >= _PAUSES:
@@ -245,7 +283,7 @@ class SQLMemory(PortableStore):
             pauses.write(connection, who, profile)
             return True
 
-        if not (self.allowed(user) >= _PAUSES and self._write(write, turns_of=who)):
+        if not (self.allowed(user) >= _PAUSES and self._write(write, what=Written())):
             self._guests.keep_pauses(user, profile)
 
     def consents(self, user: str) -> Consents:
@@ -254,8 +292,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._at_hand():
-            return self._said(pseudonym(self._key, user))
+        return self._said(self.pseudonym(user))
 
     def allowed(self, user: str) -> frozenset[str]:
         """The purposes that this user may be used for now.
@@ -296,7 +333,7 @@ class SQLMemory(PortableStore):
             StoreError: nothing was kept; or the rows are deleted but something keeps what they
                 leave behind from being removed; says which.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
 
         def write(connection: Connection) -> dict[str, int]:
             known = self._consents(connection, who, lock=True)
@@ -321,7 +358,7 @@ class SQLMemory(PortableStore):
                 audit.append(connection, **told, detail=detail, at=now)
             return counts
 
-        counts = self._write(write)
+        counts = self._write(write, what=Written(who, only_turns=False))
         self._drop_held(who)
         if state in REFUSALS:
             if Purpose.PROCESS_VOICE in ([purposes] if isinstance(purposes, str) else purposes):
@@ -336,14 +373,17 @@ class SQLMemory(PortableStore):
         if lock:
             connection.execute(_LOCK_USER, {"who": who})
         said = Consents(consents.read(connection, who), self._unasked, self._barred)
-        self._ready.hold(who, said)
+        with self._holding:
+            self._ready.hold(who, said)
         return said
 
     def _said(self, who: str) -> Consents:
-        """What a user said, inside `_at_hand`."""
-        if (held := self._ready.consents(who)) is not None:
+        """What a user said, read only where it is not at hand."""
+        with self._at_hand() as is_so:
+            held = self._ready.consents(who) if is_so else None
+        if held is not None:
             return held
-        with self._transaction(write=False) as connection:
+        with self._open(write=False) as connection:
             return self._consents(connection, who)
 
     def mood(self, user: str, *, since: date | None = None, zone: tzinfo = UTC) -> MoodReport:
@@ -360,7 +400,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         today = now.astimezone(zone).date()
         with self._open(write=False) as connection:
             turns = felt.read(connection, who, since=since, today=today)
@@ -380,7 +420,7 @@ class SQLMemory(PortableStore):
             ConsentError: the user did not agree that how they sounded is kept.
             StoreError: the store cannot be written, or the user has no turn `turn_id`.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
 
         def write(connection: Connection) -> None:
             if not self._consents(connection, who, lock=True).allowed(now) >= _FELT:
@@ -389,7 +429,7 @@ class SQLMemory(PortableStore):
             told = {"who": who, "actor": "user", "action": "own word"}
             audit.append(connection, **told, detail={"turn": turn_id}, at=now)
 
-        self._write(write)
+        self._write(write, what=Written(who, only_turns=False))
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -397,7 +437,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who = self.pseudonym(user)
         with self._open(write=False) as connection:
             return [
                 StoredTurn(
@@ -420,7 +460,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the user has no such turn, or the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who = self.pseudonym(user)
         row_id = None if turn_id is None else remembering.row_of(turn_id)
         with self._open(write=False) as connection:
             found = tracing.trace(connection, who, row_id)
@@ -434,7 +474,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             return recall.facts(connection, who, now)
 
@@ -444,7 +484,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             allowed = self._consents(connection, who).allowed(now)
             found = asked.known(connection, who, now, lang)
@@ -458,7 +498,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             kept = asked.last_turn(connection, who, now)
         return max(filter(None, (kept, self._guests.last(user))), default=(now, None))[1]
