@@ -227,7 +227,7 @@ def _access(
 def _app(
     service: Service, access: Access, limits: Limits, page: _Page, *, user: str | None
 ) -> Starlette:
-    from echat_sdk.server import app, rest
+    from echat_sdk.server import app, console, rest
     from echat_sdk.server.metrics import Metrics
     from echat_sdk.server.origins import is_loopback
     from echat_sdk.server.realtime.endpoint import Realtime
@@ -243,6 +243,7 @@ def _app(
         metrics=metrics,
         realtime=Realtime(service, limits, metrics),
         routes=rest.routes(service),
+        pages=console.routes(),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 
