@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from echat_memory import (
     asked,
@@ -21,15 +20,11 @@ from echat_memory import (
     remembering,
 )
 from echat_memory import trace as tracing
-from echat_memory.episodes import Held
 from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
-from echat_memory.plans import Remembered
-from echat_memory.portable import PortableStore
 from echat_memory.ready import Written
-from echat_memory.recall import MAX_FACTS, Basis
+from echat_memory.recalling import PLANS, RecallingStore
 from echat_memory.rows import StoredTurn
-from echat_memory.schema import UserRow
 from echat_memory.trace import Trace
 from echat_sdk.consent import (
     REFUSALS,
@@ -46,25 +41,14 @@ from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Known, Lang, Recollection, Turn
 
-MAX_RECALLED = 1_000
-"""Users of whom is known what their last reply was given, until its turn is kept."""
-
 _PAUSES = frozenset({Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY})
 """What it takes to keep how somebody pauses."""
-
-_WORDS = frozenset({Purpose.STORE_TRANSCRIPT, Purpose.LONG_TERM_MEMORY})
-"""What it takes to search what somebody said."""
-
-_PLANS = _WORDS | {Purpose.STORE_EMOTION, Purpose.INFER_EMOTION}
-"""What it takes to keep why somebody was answered so; as `forgetting` has it."""
 
 _FELT = frozenset({Purpose.INFER_EMOTION, Purpose.STORE_EMOTION, Purpose.LONG_TERM_MEMORY})
 """What it takes to keep somebody's own word on how they felt; as `forgetting` has it."""
 
-_LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 
-
-class SQLMemory(PortableStore):
+class SQLMemory(RecallingStore):
     """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
@@ -106,132 +90,6 @@ class SQLMemory(PortableStore):
         StoreError: the store cannot be opened, or is not one.
     """
 
-    def recall(self, user: str, *, query: str = "") -> Recollection:
-        """What a reply to this user should know: turns, mood, facts, episodes; see `Memory.recall`.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        who, now = self.pseudonym(user), self._clock()
-        with self._at_hand() as is_so:
-            # What `prefetch` has read is there still, nearly always.
-            found = self._recollect(None, who, query, now) if is_so else None
-        if found is None:
-            with self._open(write=False) as connection:
-                found = self._recollect(connection, who, query, now)
-        assert found is not None
-        return self._with_held(user, *found)
-
-    def at_hand(self, user: str, *, query: str = "") -> Recollection | None:
-        """What `recall` gives, where nothing has to be read or waited for; see `AtHand`.
-
-        Raises:
-            StoreError: the store is closed.
-        """
-        who, now = self.pseudonym(user), self._clock()
-        if not self._holding.acquire(blocking=False):
-            return None
-        try:
-            self._must_be_open()
-            is_so = self._ready.is_of(self._database.stamp())
-            found = self._recollect(None, who, query, now) if is_so else None
-        finally:
-            self._holding.release()
-        return None if found is None else self._with_held(user, *found)
-
-    def _with_held(self, user: str, given: Recollection, allowed: frozenset[str]) -> Recollection:
-        """What is given, and what is held of this user's session in RAM alone."""
-        # What is held was said before consent was given, or is of a user whose words are not kept.
-        said, told = self._guests.session(user)
-        facts = dict.fromkeys((*given.facts, *told))
-        if not said and len(facts) == len(given.facts) <= MAX_FACTS:
-            return given
-        turns = (*(in_session(turn, allowed) for turn in said), *given.turns)
-        return replace(
-            given, turns=turns[max(0, len(turns) - self._turns) :], facts=tuple(facts)[:MAX_FACTS]
-        )
-
-    def _recollect(
-        self, connection: Connection | None, who: str, query: str, now: datetime
-    ) -> tuple[Recollection, frozenset[str]] | None:
-        """What a reply is given, and what is allowed; without a connection None where rows tell."""
-        said, known = self._ready.consents(who), self._ready.known(who, now)
-        if connection is not None:
-            said = said or self._consents(connection, who)
-            known = known or self._read(connection, who, now)
-        if said is None or known is None:
-            return None
-        allowed = said.allowed(now)
-        is_searched = allowed >= _WORDS
-        if not is_searched and who in self._episodes:
-            if connection is None:
-                return None
-            with self._holding:
-                self._episodes.forget(who)
-        recalled = recall.recollect(
-            known,
-            self._episodes if is_searched else None,
-            who,
-            query,
-            now=now,
-            budget=self._budget,
-            connection=connection,
-        )
-        if recalled is None:
-            return None
-        with nullcontext() if connection is None else self._holding:
-            self._note(who, query, recalled.remembered if allowed >= _PLANS else None)
-        return recallable(recalled.recollection, allowed), allowed
-
-    def _read(self, connection: Connection, who: str, now: datetime) -> Basis:
-        known = recall.read(connection, who, turns=self._turns, now=now)
-        with self._holding:
-            self._ready.hold(who, known)
-        return known
-
-    def _note(self, who: str, query: str, remembered: Remembered | None) -> None:
-        """Hold what a reply was given until its turn is kept; under the lock of what is held."""
-        self._recalled.pop(who, None)
-        if remembered is not None:
-            self._recalled[who] = query, remembered
-        if len(self._recalled) > MAX_RECALLED:
-            self._recalled.popitem(last=False)
-
-    def prefetch(self, user: str) -> None:
-        """Make ready what `recall` of this user searches; see `Memory.prefetch`.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        who, now = self.pseudonym(user), self._clock()
-        with self._open(write=False) as connection:
-            draft = self._prefetch(connection, who, now)
-        if draft is None:
-            return
-        is_at_end = False
-        while not is_at_end:  # in pieces, for others wait behind each
-            with self._open(write=False) as connection:
-                piece = draft.read(connection)
-            draft.take_slowly(piece)
-            is_at_end = not piece
-        with self._open(write=False) as connection:
-            self._prefetch(connection, who, now, draft)
-
-    def _prefetch(
-        self, connection: Connection, who: str, now: datetime, draft: Held | None = None
-    ) -> Held | None:
-        """See `Episodes.prefetch`."""
-        if self._consents(connection, who).allowed(now) >= _WORDS:
-            draft = self._episodes.prefetch(connection, who, now, draft)
-            if draft is not None:
-                return draft
-        else:
-            with self._holding:
-                self._episodes.forget(who)
-        if self._database.stamp() is not None:  # else it would be read again
-            self._read(connection, who, now)
-        return None
-
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make what the user agreed to of a turn, and of the facts told in it, durable.
 
@@ -258,7 +116,7 @@ class SQLMemory(PortableStore):
                 row_id = remembering.remember(
                     connection, who, turn, turn_id=turn_id, now=now, allowed=allowed
                 )
-                if row_id is not None and allowed >= _PLANS:
+                if row_id is not None and allowed >= PLANS:
                     given = remembered if query == turn.transcript else None
                     plans.write(connection, row_id, turn, given)
                 if row_id is not None and turn_id is not None:
@@ -385,26 +243,6 @@ class SQLMemory(PortableStore):
                 self._guests.forget(user)
             self._forget_deleted(changed=True)
         return counts
-
-    def _consents(self, connection: Connection, who: str, *, lock: bool = False) -> Consents:
-        """What a user said; with `lock`, nobody else can add to it in this transaction."""
-        if (held := self._ready.consents(who)) is not None:
-            return held
-        if lock:
-            connection.execute(_LOCK_USER, {"who": who})
-        said = Consents(consents.read(connection, who), self._unasked, self._barred)
-        with self._holding:
-            self._ready.hold(who, said)
-        return said
-
-    def _said(self, who: str) -> Consents:
-        """What a user said, read only where it is not at hand."""
-        with self._at_hand() as is_so:
-            held = self._ready.consents(who) if is_so else None
-        if held is not None:
-            return held
-        with self._open(write=False) as connection:
-            return self._consents(connection, who)
 
     def mood(self, user: str, *, since: date | None = None, zone: tzinfo = UTC) -> MoodReport:
         """How a user has sounded: days, sittings, home base, deviation, trend.
