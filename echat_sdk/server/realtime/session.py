@@ -13,7 +13,7 @@ from echat_sdk.agent.events import State, StateChanged
 from echat_sdk.audio import FRAME_SECONDS, Hertz, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
-from echat_sdk.protocols import Forgetting, Memory
+from echat_sdk.protocols import VAD, Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
 from echat_sdk.server.realtime.account import AccountDesk
@@ -43,6 +43,7 @@ class Session:
         caller: Whose it is.
         model: As the client called it.
         send: Takes events, without waiting.
+        vad: Tells speech; its own.
         on_turn: Told of each turn that ended.
         on_state: Told what the agent does, as it changes.
         line: Where sound comes from and goes to; None for sound in events.
@@ -54,6 +55,7 @@ class Session:
         caller: Caller,
         model: str,
         send: Callable[[dict[str, Any]], None],
+        vad: VAD,
         on_turn: Callable[[Turn], None] = lambda turn: None,
         on_state: Callable[[State], None] = lambda state: None,
         line: Line | None = None,
@@ -91,7 +93,7 @@ class Session:
             think=service.think,
             lang=service.lang,
             audio=self._line,
-            vad=service.open_vad(),
+            vad=vad,
             turn_end=service.turn_end,
             policy=self._config.turns.policy(service.policy),
             manner=service.manner(self._user),
@@ -139,7 +141,7 @@ class Session:
         if self._began:
             try:
                 self._change(self._config.updated(self._began, self._service.voices))
-            except Fault as error:
+            except Fault as error:  # whoever made the secret asked for what cannot be
                 fault = error
         self._send({"type": "session.created", "session": await self._told()})
         if fault is not None:

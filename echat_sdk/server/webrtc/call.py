@@ -16,6 +16,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
 from echat_sdk.audio import Seconds, Waveform
+from echat_sdk.bridge import Worker
 from echat_sdk.server.allowance import Allowance
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.observer import Observer
@@ -46,6 +47,7 @@ class Call:
         model: As they called it.
         limits: Caps.
         observer: Told of turns.
+        opening: A thread in which detectors are opened.
 
     Attributes:
         id: Of the call.
@@ -53,7 +55,13 @@ class Call:
     """
 
     def __init__(
-        self, service: Service, caller: Caller, model: str, limits: Limits, observer: Observer
+        self,
+        service: Service,
+        caller: Caller,
+        model: str,
+        limits: Limits,
+        observer: Observer,
+        opening: Worker,
     ) -> None:
         self.id = f"rtc_{secrets.token_hex(16)}"
         self.caller = caller
@@ -61,6 +69,7 @@ class Call:
         self._model = model
         self._limits = limits
         self._observer = observer
+        self._opening = opening
         # Without a word here, a server of somebody else's would be asked for our address.
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._line = CallLine(
@@ -140,6 +149,7 @@ class Call:
             self.caller,
             self._model,
             self._channel.put,
+            await self._opening.call(self._service.open_vad),
             on_turn=self._observer.turn,
             on_state=self._sounding.state,
             line=self._line,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from echat_sdk.bridge import Worker
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.observer import Observer, Silence
 from echat_sdk.server.seats import Refusal, Seats
@@ -55,6 +56,7 @@ class Calls:
         self.address = address
         self._limits = limits or Limits()
         self._observer = observer or Silence()
+        self._opening = Worker("echat-opening")
         self._calls: dict[str, Call] = {}
         self._group: asyncio.TaskGroup | None = None
         self._seats = Seats(self._limits.sessions, self._limits.sessions_per_key)
@@ -93,7 +95,7 @@ class Calls:
         if (why := self._seats.take(caller.key)) is not None:
             self._observer.refused(why)
             raise NoSeat(why)
-        call = Call(self.service, caller, model, self._limits, self._observer)
+        call = Call(self.service, caller, model, self._limits, self._observer, self._opening)
         is_taken = False
         try:
             sdp = await call.answer(offer, self.address or address)
