@@ -26,6 +26,7 @@ LABEL = "oai-events"
 _MOST_MESSAGE = 256 * 1024
 _MOST_UNREAD = 4 * 1024 * 1024  # bytes of messages that wait to be done
 _MOST_UNSENT = 4 * 1024 * 1024
+_FLOOD = "events came faster than they can be done"
 _IN_EVENTS = "response.output_audio.delta"  # on the track instead
 
 
@@ -41,8 +42,11 @@ class Channel:
         self._limits = limits
         self._on_told = on_told
         self._events = Allowance(limits.events_per_second, limits.events_burst)
-        self._unread: asyncio.Queue[str | bytes | dict[str, Any]] = asyncio.Queue()
-        self._bytes = 0  # that wait in it; beyond _MOST_UNREAD the call ends
+        # Where more wait, in number or in bytes, the call ends: a data channel cannot be held back.
+        self._unread: asyncio.Queue[str | bytes | dict[str, Any]] = asyncio.Queue(
+            limits.events_burst
+        )
+        self._bytes = 0
         self._channel: RTCDataChannel | None = None
         self._opened = asyncio.Event()
         self._ended = asyncio.Event()
@@ -91,7 +95,7 @@ class Channel:
 
     def ask(self, event: dict[str, Any]) -> None:
         """Have something done as if the caller had asked for it."""
-        self._unread.put_nowait(event)
+        self._wait(event)
 
     async def next(self) -> dict[str, Any] | None:
         """The caller's next event; None once there is none. What is no event is told so."""
@@ -133,10 +137,16 @@ class Channel:
         self._bytes += len(message)
         if len(message) > _MOST_MESSAGE:
             self.end("a message was too long")
-        elif self._bytes > _MOST_UNREAD or self._unread.qsize() > self._limits.events_burst:
-            self.end("events came faster than they can be done")
+        elif self._bytes > _MOST_UNREAD:
+            self.end(_FLOOD)
         else:
+            self._wait(message)
+
+    def _wait(self, message: str | bytes | dict[str, Any]) -> None:
+        try:
             self._unread.put_nowait(message)
+        except asyncio.QueueFull:
+            self.end(_FLOOD)
 
     def _send(self, event: dict[str, Any]) -> None:
         channel = self._channel
