@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from echat_sdk.agent.events import State
+from echat_sdk.cli import run
 from echat_sdk.server import app
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.door import Access
@@ -69,7 +71,7 @@ def test_an_offer_of_something_else_is_refused(wrong: str) -> None:
 
 @given(st.text(max_size=300) | st.lists(st.sampled_from(OFFER.splitlines())).map("\n".join))
 def test_no_text_raises_anything_but_a_fault(text: str) -> None:
-    with contextlib.suppress(Fault):
+    with suppress(Fault):
         checked(text)
 
 
@@ -215,3 +217,17 @@ def test_a_server_without_the_package_says_how_to_get_it() -> None:
         answer = client.post("/v1/realtime/calls", content="v=0")
     assert answer.status_code == 501
     assert 'pip install "echat-sdk[webrtc]"' in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("address", ["here", "127.0.0.1:80", "-"])
+def test_calls_are_taken_at_an_address_and_not_at_a_name(
+    address: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("ECHAT_HOME", str(tmp_path))
+    service = Service(FakeModel(), RAMMemory(), RAMMemory, LoudVAD)
+    monkeypatch.setattr("echat_sdk.cli.serve.opened", lambda settings: nullcontext(service))
+    assert run(["serve", "--port", "0", "--call-address", address]) == 2
+    assert "expected an IP address" in capsys.readouterr().err
