@@ -182,11 +182,12 @@ class Session:
                 self._agent.offer([] if config.tool_choice == "none" else tools)
             except (ConfigError, UnsupportedError) as error:
                 raise Fault(str(error), param="session.tools") from error
-        if config.turns != before.turns:
+        if (config.turns, config.speaks) != (before.turns, before.speaks):
             live.adapt(
                 config.turns.policy(self._service.policy),
                 self._service.turn_end if config.turns.is_by_meaning else None,
                 answers=config.turns.create_response,
+                speak=config.speaks,
             )
             if (config.turns.kind == "none") != (before.turns.kind == "none"):
                 live.mute(config.turns.kind == "none")
