@@ -73,6 +73,19 @@ class TurnHeardOut:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceBroken:
+    """Nobody has said anything for long, and the agent asks why; what it says comes next.
+
+    Attributes:
+        lasted: How long.
+        at: Sound that was heard until now, from the beginning of the conversation.
+    """
+
+    lasted: Seconds
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCalled:
     """Somebody asked for a tool, and it runs now."""
 
@@ -145,6 +158,7 @@ Event = (
     | UserStarted
     | UserStopped
     | TurnHeardOut
+    | SilenceBroken
     | Heard
     | ThinkDelta
     | Thought

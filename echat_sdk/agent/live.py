@@ -150,6 +150,7 @@ class Live:
             policy,
             clock,
             is_free=lambda: self._listener.is_free,
+            sound=lambda: self._listener.sound,
             on_given_up=self._listener.forget,
             look=self._listener.look,
         )

@@ -11,6 +11,7 @@ from echat_sdk.agent.events import (
     AsideEnded,
     Dismissed,
     Failed,
+    SilenceBroken,
     StateChanged,
     ToolCalled,
     ToolReturned,
@@ -61,6 +62,8 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "dismissed"}
         case TurnHeardOut():
             return {"event": "turn_heard_out"}
+        case SilenceBroken(lasted):
+            return {"event": "silence_broken", "lasted": round(lasted, 3)}
         case AnswerMade():
             return {"event": "answer_made"}
         case ToolCalled(call):

@@ -15,6 +15,7 @@ from echat_sdk.agent.events import (
     Dismissed,
     Event,
     Failed,
+    SilenceBroken,
     StateChanged,
     ToolCalled,
     ToolReturned,
@@ -130,6 +131,8 @@ class Teller:
                 self._user_stopped(event)
             case TurnHeardOut(ear):
                 self._heard_out(ear)
+            case SilenceBroken():
+                self._silence_broken(event)
             case Dismissed():
                 self._untold = None
                 self._ours("state", {"type": "echat.backchannel"})
@@ -217,6 +220,14 @@ class Teller:
     def _send_committed(self, item_id: str, previous: str | None) -> None:
         at = {"previous_item_id": previous, "item_id": item_id}
         self._send({"type": "input_audio_buffer.committed", **at})
+
+    def _silence_broken(self, event: SilenceBroken) -> None:
+        """The protocol has the silence as an item that is answered."""
+        item_id, end = new_id("item"), round(1000 * event.at)
+        start = max(0, end - round(1000 * event.lasted))
+        at = {"audio_start_ms": start, "audio_end_ms": end, "item_id": item_id}
+        self._send({"type": "input_audio_buffer.timeout_triggered", **at})
+        self.commit(item_id, None)
 
     def _heard_out(self, ear: Ear) -> None:
         item = self._now.said
