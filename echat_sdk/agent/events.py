@@ -124,6 +124,11 @@ class TurnFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing more comes of what the host interrupted, who asked to be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dismissed:
     """What somebody said over the agent was no turn: "mm-hm", a cough, its own echo."""
 
@@ -168,6 +173,7 @@ Event = (
     | ToolReturned
     | AnswerMade
     | TurnFinished
+    | Settled
     | Dismissed
     | Aside
     | AsideEnded

@@ -11,6 +11,7 @@ from echat_sdk.agent.events import (
     AsideEnded,
     Dismissed,
     Failed,
+    Settled,
     SilenceBroken,
     StateChanged,
     ToolCalled,
@@ -64,6 +65,8 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "turn_heard_out"}
         case SilenceBroken(lasted):
             return {"event": "silence_broken", "lasted": round(lasted, 3)}
+        case Settled():
+            return {"event": "settled"}
         case AnswerMade():
             return {"event": "answer_made"}
         case ToolCalled(call):
