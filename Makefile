@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+NODE   := tests/sdk/server/clients/node
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -33,6 +34,13 @@ $(VENV)/.dev: $(VENV)/.lite
 	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,dev]'
 	@touch $@
 
+# OpenAI's clients in JavaScript, for the tests that have them talk to the server.
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	@command -v npm >/dev/null || ! command -v apt-get >/dev/null || { echo "installing nodejs and npm with apt, for the tests with clients in JavaScript"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends nodejs npm; }
+	@echo "installing what the clients in JavaScript need into $(NODE)"
+	@cd $(NODE) && npm ci
+	@touch $@
+
 demo: $(VENV)/.lite ## run the main job on two spoken examples
 	@$(BIN)/echat models pull echat-lite
 	@mkdir -p answers
@@ -52,7 +60,7 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 	$(BIN)/python -m pytest -q -n 2
 
 # What has real weights or a sound card is heard and timed: alone. The rest waits for disks.
-test: check models ## everything, with real weights
+test: check models $(NODE)/node_modules/.package-lock.json ## everything, with real weights
 	$(BIN)/python -m pytest -q -n 2 -m '(slow or postgres) and not (real or device)' --timeout 600
 	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
 
@@ -83,4 +91,4 @@ bench: $(VENV)/.lite ## time the main path on this machine
 	@$(BIN)/echat bench reply
 
 clean: ## remove what these commands made here; models and memory stay
-	rm -rf $(VENV) answers artefacts dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE)/node_modules answers artefacts dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

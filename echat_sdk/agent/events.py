@@ -73,6 +73,19 @@ class TurnHeardOut:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceBroken:
+    """Nobody has said anything for long, and the agent asks why; what it says comes next.
+
+    Attributes:
+        lasted: How long.
+        at: Sound that was heard until now, from the beginning of the conversation.
+    """
+
+    lasted: Seconds
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCalled:
     """Somebody asked for a tool, and it runs now."""
 
@@ -111,6 +124,11 @@ class TurnFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing more comes of what the host interrupted, who asked to be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dismissed:
     """What somebody said over the agent was no turn: "mm-hm", a cough, its own echo."""
 
@@ -145,6 +163,7 @@ Event = (
     | UserStarted
     | UserStopped
     | TurnHeardOut
+    | SilenceBroken
     | Heard
     | ThinkDelta
     | Thought
@@ -154,6 +173,7 @@ Event = (
     | ToolReturned
     | AnswerMade
     | TurnFinished
+    | Settled
     | Dismissed
     | Aside
     | AsideEnded

@@ -103,6 +103,11 @@ class Listener:
         return self._ear is None and not self._is_muted
 
     @property
+    def sound(self) -> Seconds:
+        """How much came, heard or not."""
+        return self._frames * FRAME_SECONDS
+
+    @property
     def judging(self) -> asyncio.Task[None] | None:
         """The task of a judgement that is on its way."""
         return self._judging
@@ -200,22 +205,18 @@ class Listener:
                 if not self._player.is_speaking:
                     self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None and not self.answers:
-                self._outbox.emit(UserStopped(pause, at=self._at - pause))
+                self._outbox.emit(UserStopped(pause, at=self.sound - pause))
                 self._outbox.emit(TurnHeardOut(self._ear))
                 self._ear = None
             case Utterance(_, pause, _) if self._ear is not None:
                 reply = self._mouth.reply
                 is_alive = reply is not None and reply.ear is self._ear
-                self._outbox.emit(UserStopped(pause, self._begun - is_alive, self._at - pause))
+                self._outbox.emit(UserStopped(pause, self._begun - is_alive, self.sound - pause))
                 self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
                 else:
                     self._mouth.answer(self._ear, self._clock() - pause)
-
-    @property
-    def _at(self) -> Seconds:
-        return self._frames * FRAME_SECONDS
 
     def _turn_begins(self, frames: Sequence[AudioFrame]) -> None:
         self._on_speech()
@@ -225,7 +226,7 @@ class Listener:
             ear = None
         is_new = ear is None or (reply is not None and reply.ear is ear and reply.is_heard)
         is_over_agent = self._player.is_speaking
-        at = self._at - len(frames) * FRAME_SECONDS
+        at = self.sound - len(frames) * FRAME_SECONDS
         self._outbox.emit(UserStarted(not is_new, is_over_agent, at))
         if ear is None or is_new:
             ear = Ear(self._listen, self._mouth.mind)

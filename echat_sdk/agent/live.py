@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from echat_sdk.agent.consenting import check_voice, without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Event, Failed, State, StateChanged
+from echat_sdk.agent.events import Event, Failed, Settled, State, StateChanged
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.lines import is_farewell
 from echat_sdk.agent.listener import Listener
@@ -150,6 +150,7 @@ class Live:
             policy,
             clock,
             is_free=lambda: self._listener.is_free,
+            sound=lambda: self._listener.sound,
             on_given_up=self._listener.forget,
             look=self._listener.look,
         )
@@ -266,6 +267,12 @@ class Live:
         """Stop what is being said or thought, at once; what was heard of it is kept."""
         self._mouth.stop()
         self._listener.interrupted()
+
+    async def settled(self) -> None:
+        """Wait until nothing more comes of what was interrupted, if that does not hang; tell so."""
+        if self._mouth.ending:
+            await asyncio.wait(self._mouth.ending, timeout=_LATE)
+        self._outbox.emit(Settled())
 
     def mute(self, is_muted: bool = True) -> None:
         """Stop listening, or listen again; a turn that was open is forgotten."""

@@ -41,6 +41,7 @@ class Mouth:
         lang: That was spoken last.
         quiet_since: When the agent last had something to say.
         late: Tasks that keep what was said in turns of which the answer was dropped.
+        ending: Those, and tasks of what was dropped, as long as something may come of them.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Mouth:
         self._knows_tools: set[Lang] = set()
         self.mind = Worker("echat-model")
         self.late: set[asyncio.Task[None]] = set()
+        self.ending: set[asyncio.Task[None]] = set()
         self.reply: Reply | None = None
         self.own = OwnVoice(means.model, means.player, outbox.emit)
         self.lang: Lang = lang
@@ -140,13 +142,16 @@ class Mouth:
             reply.cut()
         if self._work is not None:
             self._work.cancel()
+            self.ending.add(self._work)
+            self._work.add_done_callback(self.ending.discard)
             if reply is not None and reply.waits_for_model > self._hangs_after:
                 self.mind.abandon()  # it hangs; the next turn has another thread
                 self.mind = Worker("echat-model")
             elif reply is not None and reply.is_unkept:
                 late = self._spawn(_keep_late(reply, self._work), "late")
-                self.late.add(late)
-                late.add_done_callback(self.late.discard)
+                for tasks in (self.late, self.ending):
+                    tasks.add(late)
+                    late.add_done_callback(tasks.discard)
         self._work = self.reply = None
         self.quiet_since = self._means.clock()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from echat_sdk.agent.events import Failed
+from echat_sdk.agent.events import Failed, SilenceBroken
 from echat_sdk.agent.lines import Line
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
@@ -26,6 +26,7 @@ class Watch:
         policy: How long is waited.
         clock: Seconds, rising.
         is_free: Whether nobody speaks, and the agent may ask why.
+        sound: How much was heard, from the beginning.
         on_given_up: Told of an answer that is not waited for any more.
         look: Called each time.
     """
@@ -38,6 +39,7 @@ class Watch:
         clock: Callable[[], Seconds],
         *,
         is_free: Callable[[], bool],
+        sound: Callable[[], Seconds],
         on_given_up: Callable[[Reply], None],
         look: Callable[[], None] = lambda: None,
     ) -> None:
@@ -46,6 +48,7 @@ class Watch:
         self._policy = policy
         self._clock = clock
         self._is_free = is_free
+        self._sound = sound
         self._on_given_up = on_given_up
         self._look = look
         self._asked = 0  # times in a row that the agent broke the silence
@@ -87,5 +90,6 @@ class Watch:
         waited = self._clock() - self._mouth.quiet_since
         if waited >= self._policy.reengage_after and self._asked < self._policy.reengagements:
             self._asked += 1
+            self._outbox.emit(SilenceBroken(waited, self._sound()))
             line: Line = "here" if self._asked == self._policy.reengagements else "there"
             self._mouth.say_line(line)

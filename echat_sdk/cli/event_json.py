@@ -11,6 +11,8 @@ from echat_sdk.agent.events import (
     AsideEnded,
     Dismissed,
     Failed,
+    Settled,
+    SilenceBroken,
     StateChanged,
     ToolCalled,
     ToolReturned,
@@ -61,6 +63,10 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "dismissed"}
         case TurnHeardOut():
             return {"event": "turn_heard_out"}
+        case SilenceBroken(lasted):
+            return {"event": "silence_broken", "lasted": round(lasted, 3)}
+        case Settled():
+            return {"event": "settled"}
         case AnswerMade():
             return {"event": "answer_made"}
         case ToolCalled(call):

@@ -308,7 +308,7 @@ class Session:
             raise Fault("a message has one part, 0", param="content_index")
         writer = self._teller.writer
         if writer is not None and writer.item is item:
-            self._interrupt()
+            await self._interrupt()
         item.truncate(event["audio_end_ms"] / 1000)
         if item.turn is not None:
             await self._agent.conversation.kept(self._cut, item)
@@ -403,24 +403,22 @@ class Session:
         return from_client(given)
 
     async def _cancel(self, event: dict[str, Any]) -> None:
-        wanted, writer = event.get("response_id"), self._teller.writer
+        wanted, writer = event.get("response_id"), self._teller.current
         if wanted is not None and wanted in self._apart:
             self._apart[wanted].cancel()
             return
         if writer is None or (wanted is not None and writer.id != wanted):
             raise Fault("no response is on its way", code="response_cancel_not_active")
-        self._interrupt()
+        await self._interrupt()
 
     async def _cancel_all(self, event: dict[str, Any]) -> None:
-        self._interrupt()
+        await self._interrupt()
 
-    def _interrupt(self) -> None:
-        writer = self._teller.writer
-        self._teller.by_client = writer is not None
+    async def _interrupt(self) -> None:
+        is_cut = self._teller.cut()
         self._agent.interrupt()
-        if writer is not None:
-            writer.done("cancelled", "client_cancelled")
-            self._teller.writer = None
+        if is_cut:
+            await self._agent.conversation.settled()
 
     # --- functions --------------------------------------------------------------------------------
 

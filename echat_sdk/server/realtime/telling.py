@@ -15,6 +15,8 @@ from echat_sdk.agent.events import (
     Dismissed,
     Event,
     Failed,
+    Settled,
+    SilenceBroken,
     StateChanged,
     ToolCalled,
     ToolReturned,
@@ -92,6 +94,7 @@ class Teller:
         self._user_item = ""  # the id of the item that is being said
         self._now = _Exchange()
         self._made: _Exchange | None = None  # is still being said, all of it told
+        self._dropped: _Exchange | None = None  # the client cut it; what still comes is not told
         self._thought = ""
         self.writer: ResponseWriter | None = None
         self.asked: tuple[bool, Mapping[str, str] | None] | None = None
@@ -113,6 +116,20 @@ class Teller:
         self._now.response, self._thought = self.writer.id, ""
         return self.writer
 
+    @property
+    def current(self) -> ResponseWriter | None:
+        """What is on its way, be it an answer or not."""
+        return self.writer or self._aside
+
+    def cut(self) -> bool:
+        """The client wants no more of what is on its way; whether anything is."""
+        self.by_client = self.current is not None
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            self._now.answer, self._dropped = writer.item, self._now
+            writer.done("cancelled", "client_cancelled")
+        return self.by_client
+
     def close(self) -> None:
         """The session is over: what is open ends."""
         for writer in (self.writer, self._aside):
@@ -124,12 +141,21 @@ class Teller:
     def tell(self, event: Event) -> None:
         """Take what happened next."""
         match event:
+            case Settled():
+                self._dropped = None
+            case (
+                Heard() | ThinkDelta() | Thought() | TextDelta() | SpeechDelta() | ToolCalled()
+            ) if self._dropped is not None:
+                if isinstance(event, Heard) and event.seconds and self._dropped.said is not None:
+                    self.transcribed(self._dropped.said, event)
             case UserStarted():
                 self._user_started(event)
             case UserStopped():
                 self._user_stopped(event)
             case TurnHeardOut(ear):
                 self._heard_out(ear)
+            case SilenceBroken():
+                self._silence_broken(event)
             case Dismissed():
                 self._untold = None
                 self._ours("state", {"type": "echat.backchannel"})
@@ -218,6 +244,14 @@ class Teller:
         at = {"previous_item_id": previous, "item_id": item_id}
         self._send({"type": "input_audio_buffer.committed", **at})
 
+    def _silence_broken(self, event: SilenceBroken) -> None:
+        """The protocol has the silence as an item that is answered."""
+        item_id, end = new_id("item"), round(1000 * event.at)
+        start = max(0, end - round(1000 * event.lasted))
+        at = {"audio_start_ms": start, "audio_end_ms": end, "item_id": item_id}
+        self._send({"type": "input_audio_buffer.timeout_triggered", **at})
+        self.commit(item_id, None)
+
     def _heard_out(self, ear: Ear) -> None:
         item = self._now.said
         if item is not None and item.id == self._user_item:
@@ -289,9 +323,10 @@ class Teller:
     def _finished(self, turn: Turn, turn_id: str) -> None:
         if turn.status is TurnStatus.INTERRUPTED:
             self._judged()
-        exchange, is_made = self._made or self._now, self._made is not None
-        self._made = None
-        if not is_made and (writer := self.writer) is not None:
+        exchange = self._dropped or self._made or self._now
+        is_told = exchange in (self._dropped, self._made)
+        self._dropped = self._made = None
+        if not is_told and (writer := self.writer) is not None:
             exchange.answer = writer.item
             if turn.status is TurnStatus.FAILED:
                 error = {"type": "server_error", "code": "generation", "message": "no answer came"}
@@ -347,6 +382,7 @@ class Teller:
         else:
             self._judged()
             aside.done("cancelled", "client_cancelled" if self.by_client else "turn_detected")
+        self.by_client = False
 
     # --- plumbing ---------------------------------------------------------------------------------
 

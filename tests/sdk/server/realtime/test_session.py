@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import numpy as np
@@ -311,8 +312,64 @@ def test_cancel_closes_item_and_part_and_response() -> None:
     ]
 
 
+CANCEL = {"type": "response.cancel"}
+
+
+def test_who_cancels_and_asks_again_at_once_gets_a_whole_answer_and_no_third() -> None:
+    async def script(client: Client) -> None:
+        client.send(typed("hello"), RESPOND)
+        await client.until("response.output_audio.delta")
+        client.send(CANCEL, typed("again"), RESPOND)
+        await client.until("response.done", 2)
+        await asyncio.sleep(10)
+
+    client = converse(model(Line("x", (LONG,) * 40), Line("y", ("All right.",))), script)
+    responses = [e["response"] for e in client.of("response.done")]
+    assert [each["status"] for each in responses] == ["cancelled", "completed"]
+    assert responses[1]["output"][0]["content"][0]["transcript"] == "All right."
+    assert client.errors == []
+
+
+def test_who_cancels_before_anything_was_answered_is_told_of_one_response() -> None:
+    memory = RAMMemory()
+    client = converse(model(), [typed("hello"), RESPOND, CANCEL], memory=memory)
+    assert [e["response"]["status"] for e in client.of("response.done")] == ["cancelled"]
+    (turn,) = memory.recall("ada").turns
+    assert (turn.status, turn.reply) == (TurnStatus.INTERRUPTED, "")
+
+
+def test_of_a_cancelled_answer_what_the_client_says_was_heard_is_kept() -> None:
+    memory = RAMMemory()
+
+    async def script(client: Client) -> None:
+        client.send(typed("hello"), RESPOND)
+        item = (await client.until("response.output_item.added"))["item"]["id"]
+        await asyncio.sleep(2)
+        cut = {"type": "conversation.item.truncate", "item_id": item, "content_index": 0}
+        client.send(CANCEL, {**cut, "audio_end_ms": 1000})
+        await client.until("conversation.item.truncated")
+
+    client = converse(model(Line("x", (LONG,) * 40)), script, memory=memory)
+    assert [e["response"]["status"] for e in client.of("response.done")] == ["cancelled"]
+    (turn,) = memory.recall("ada").turns
+    assert len(turn.reply.split()) == 20
+
+
+def test_a_greeting_may_be_cancelled() -> None:
+    async def script(client: Client) -> None:
+        client.send(RESPOND)
+        await client.until("response.output_audio.delta")
+        client.send(CANCEL)
+        await client.until("response.done")
+
+    client = converse(model(), script, greeting=LONG)
+    done = client.of("response.done")[0]["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "client_cancelled")
+    assert client.errors == []
+
+
 def test_there_is_nothing_to_cancel_when_nothing_is_said() -> None:
-    (error,) = converse(model(), [{"type": "response.cancel"}]).errors
+    (error,) = converse(model(), [CANCEL]).errors
     assert error["code"] == "response_cancel_not_active"
 
 

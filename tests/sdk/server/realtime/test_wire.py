@@ -137,6 +137,13 @@ def test_silence_makes_the_agent_ask_where_the_client_wants_it() -> None:
     detection = {"type": "server_vad", "idle_timeout_ms": 5000}
     client = converse(FakeModel(), [update(audio={"input": {"turn_detection": detection}})])
     assert client.text().startswith("Are you still there?")
+    assert client.kinds[3:8] == [
+        "input_audio_buffer.timeout_triggered",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
     assert converse(FakeModel(), [update()]).text() == ""
 
 
