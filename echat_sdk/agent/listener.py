@@ -56,6 +56,7 @@ class Listener:
 
     Attributes:
         answers: Whether turns are answered as they end; else the host says which and when.
+        speak: Whether the answers are spoken; None as the conversation has it.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Listener:
         self._ear: Ear | None = None
         self._frames = 0  # that came, heard or not
         self.answers = True
+        self.speak: bool | None = None
 
     @property
     def is_free(self) -> bool:
@@ -228,6 +230,7 @@ class Listener:
         self._outbox.emit(UserStarted(not is_new, is_over_agent, at))
         if ear is None or is_new:
             ear = Ear(self._listen, self._mouth.mind)
+            ear.speak = self.speak
             ear.is_over_agent = is_over_agent and self.answers
             self._ear, self._begun = ear, 0
             self._patience.begin(ear)

@@ -242,7 +242,12 @@ class Live:
         return await self._store.keep(function, *args)
 
     def adapt(
-        self, policy: TurnPolicy, turn_end: TurnEnd | None = None, *, answers: bool = True
+        self,
+        policy: TurnPolicy,
+        turn_end: TurnEnd | None = None,
+        *,
+        answers: bool = True,
+        speak: bool | None = None,
     ) -> None:
         """Be as patient as another policy from now on; nobody should be speaking.
 
@@ -251,9 +256,10 @@ class Live:
             turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
             answers: Whether turns are answered as they end; else each is given to the host, as
                 `TurnHeardOut`.
+            speak: Whether answers to these turns are spoken; None as the conversation has it.
         """
         self._listener.adapt(policy, turn_end)
-        self._listener.answers = answers
+        self._listener.answers, self._listener.speak = answers, speak
         self._mouth.adapt(policy)
         self._watch.adapt(policy)
 

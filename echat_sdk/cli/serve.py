@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ipaddress
+import logging
 import os
 import webbrowser
 from collections.abc import Iterator
@@ -30,13 +32,17 @@ if TYPE_CHECKING:
     from echat_sdk.server.door import Access
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
+    from echat_sdk.server.observer import Observer
     from echat_sdk.server.service import Service
     from echat_sdk.server.serving import Listening
+    from echat_sdk.server.webrtc.calls import Calls
     from echat_sdk.turn import Lang
 
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="API keys; by default server-keys.json at home.")
 ]
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("openai", "opentelemetry", "prometheus_client", "starlette", "uvicorn", "websockets")
 
@@ -69,6 +75,10 @@ def serve(
     drain: Annotated[
         int, typer.Option("--drain", min=0, max=86400, help="Seconds for open sessions.")
     ] = 30,
+    call_address: Annotated[
+        str,
+        typer.Option("--call-address", help="Where WebRTC calls are taken; else as it is called."),
+    ] = "",
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,
@@ -91,16 +101,17 @@ def serve(
     settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
     keys = Keys(key_file or settings.home / "server-keys.json")
     listening = Listening(host, port, certificate, private_key, behind_proxy)
-    check(listening, keys=len(keys), needs_key=not no_auth)
+    valid = sum(keys.counts(key.id) for key in keys.all())
+    check(listening, keys=valid, needs_key=not no_auth)
     limits = Limits(sessions=sessions, sessions_per_key=sessions)
-    logs.set_up(as_json=log_json)
     whom = None if guest else settings.user
     access = _access(
         keys, listening, limits, origins or [], hosts or [], no_auth=no_auth, user=whom
     )
+    logs.set_up(as_json=log_json)
     with opened(settings) as service:
         page = _Page(listening, open_page=open_page)
-        app = _app(service, access, limits, page, user=whom)
+        app = _app(service, access, limits, page, user=whom, call_address=call_address)
         asyncio.run(_serve(app, listening, drain, page))
 
 
@@ -221,9 +232,15 @@ def _access(
 
 
 def _app(
-    service: Service, access: Access, limits: Limits, page: _Page, *, user: str | None
+    service: Service,
+    access: Access,
+    limits: Limits,
+    page: _Page,
+    *,
+    user: str | None,
+    call_address: str,
 ) -> Starlette:
-    from echat_sdk.server import app, rest
+    from echat_sdk.server import app, console, rest
     from echat_sdk.server.metrics import Metrics
     from echat_sdk.server.origins import is_loopback
     from echat_sdk.server.realtime.endpoint import Realtime
@@ -238,9 +255,33 @@ def _app(
         limits=limits,
         metrics=metrics,
         realtime=Realtime(service, limits, metrics),
+        calls=_calls(service, limits, metrics, call_address),
         routes=rest.routes(service),
+        pages=console.routes(),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
+
+
+def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | None:
+    """What takes calls; None where WebRTC is not installed."""
+    from echat_sdk.server.webrtc.routes import MISSING
+
+    if importlib.util.find_spec("aiortc") is None:
+        if address:
+            raise ConfigError(MISSING)
+        return None
+    from echat_sdk.server.webrtc.calls import Calls
+
+    return Calls(service, limits, observer, _ip(address))
+
+
+def _ip(address: str) -> str:
+    try:
+        return str(ipaddress.ip_address(address)) if address else ""
+    except ValueError as error:
+        raise ConfigError(
+            f"--call-address {address}: expected an IP address of this machine"
+        ) from error
 
 
 async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page) -> None:
@@ -251,7 +292,7 @@ async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page
     def end() -> None:
         open_ = app.state.sessions.taken
         if open_ and not ending.is_set():
-            typer.echo(f"{open_} sessions may finish; Ctrl-C ends at once", err=True)
+            log.info("sessions that may finish: %d; Ctrl-C ends at once", open_)
         ending.set()
 
     with interrupts.taken_by(end):

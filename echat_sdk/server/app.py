@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from echat_sdk.bridge import Worker
-from echat_sdk.server import exchange
+from echat_sdk.server import exchange, webrtc
 from echat_sdk.server.admission import Admission
 from echat_sdk.server.allowance import Allowances
 from echat_sdk.server.bodies import Bodies
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from echat_sdk.audio import Seconds
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.service import Service
+    from echat_sdk.server.webrtc.calls import Calls
 
 _LOOK: Seconds = 1.0  # from when a key is revoked until it opens nothing more, at most
 
@@ -58,6 +59,7 @@ def build(
     limits: Limits | None = None,
     metrics: Metrics | None = None,
     realtime: ASGIApp | None = None,
+    calls: Calls | None = None,
     routes: Sequence[BaseRoute] = (),
     pages: Sequence[BaseRoute] = (),
     link: Shown | None = None,
@@ -71,6 +73,7 @@ def build(
         metrics: What counts; the same that `realtime` tells of its turns.
         realtime: Endpoint of sessions, at `/v1/realtime`. It finds who calls in
             `scope["state"]["caller"]`, and whether they speak the beta in `["is_beta"]`.
+        calls: The same over WebRTC, at `/v1/realtime/calls`; None where it is not installed.
         routes: Endpoints that need a caller, who is in `request.state.caller`.
         pages: Pages and files that need none.
         link: Where the one-time link is shown; None for no link.
@@ -94,12 +97,13 @@ def build(
     ]
     if realtime is not None:
         guarded.append(_websocket("/v1/realtime", realtime))
+    guarded += webrtc.missing() if calls is None else webrtc.routes(calls)
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         if tickets is not None:
             tickets.offer()
-        async with _refreshed(access.keys):
+        async with _refreshed(access.keys), _taking(calls, sessions):
             yield
         health.close()
 
@@ -112,7 +116,7 @@ def build(
             *_cors(access.origins.allowed),
             Middleware(Door, access, public, failures, metrics.refused),
             Middleware(Admission, sessions, requests, metrics),
-            Middleware(Bodies, limits, exchange.BODIES),
+            Middleware(Bodies, limits, {**exchange.BODIES, webrtc.PATH: webrtc.BODY}),
         ],
         exception_handlers=handlers(metrics),
         lifespan=life,
@@ -138,8 +142,24 @@ def _cors(origins: frozenset[str]) -> list[Middleware]:
         return []
     names = sorted(origins)
     return [
-        Middleware(CORSMiddleware, allow_origins=names, allow_methods=["*"], allow_headers=["*"])
+        Middleware(
+            CORSMiddleware,
+            allow_origins=names,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["location"],
+        )
     ]
+
+
+@asynccontextmanager
+async def _taking(calls: Calls | None, sessions: Seats) -> AsyncIterator[None]:
+    """Take calls meanwhile."""
+    if calls is None:
+        yield
+        return
+    async with calls.open(sessions):
+        yield
 
 
 @asynccontextmanager

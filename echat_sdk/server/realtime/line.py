@@ -33,13 +33,20 @@ class Line:
 
     Args:
         output_rate: Samples a second of what the agent says.
+        gap: As `GAP`.
     """
 
-    def __init__(self, output_rate: Hertz) -> None:
+    carries_speech = False
+    """Whether what the agent says goes this way, and not in events."""
+
+    def __init__(self, output_rate: Hertz, gap: Seconds = GAP) -> None:
         self.output_rate = output_rate
         self.latency: Seconds = 0.0
         self.plays = True
         """Whether what is said takes its time; else it counts as heard at once."""
+        self.speaks = True
+        """Whether answers are to be heard; else they are read."""
+        self._gap_allowed = gap
         self._framer = Framer(24_000)
         self._rate: Hertz = 24_000
         self._waiting: deque[AudioFrame] = deque()  # bounded by MOST_WAITING: `hear` refuses more
@@ -99,7 +106,7 @@ class Line:
     async def _comes(self) -> bool:
         """Wait for more; False where silence is to be heard instead."""
         self._came.clear()
-        wait: Seconds | None = GAP if self._gap == 0 else FRAME_SECONDS
+        wait: Seconds | None = self._gap_allowed if self._gap == 0 else FRAME_SECONDS
         if not self._is_live or self._gap > MOST_SILENCE / FRAME_SECONDS:
             wait = None
         try:

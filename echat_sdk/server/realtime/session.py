@@ -9,8 +9,8 @@ from typing import Any
 
 from echat_sdk.agent import Agent
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import State
-from echat_sdk.audio import FRAME_SECONDS, Seconds
+from echat_sdk.agent.events import State, StateChanged
+from echat_sdk.audio import FRAME_SECONDS, Hertz, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
 from echat_sdk.protocols import VAD, Forgetting, Memory
@@ -45,6 +45,8 @@ class Session:
         send: Takes events, without waiting.
         vad: Tells speech; its own.
         on_turn: Told of each turn that ended.
+        on_state: Told what the agent does, as it changes.
+        line: Where sound comes from and goes to; None for sound in events.
     """
 
     def __init__(
@@ -55,18 +57,21 @@ class Session:
         send: Callable[[dict[str, Any]], None],
         vad: VAD,
         on_turn: Callable[[Turn], None] = lambda turn: None,
+        on_state: Callable[[State], None] = lambda state: None,
+        line: Line | None = None,
     ) -> None:
         self.id = new_id("sess")
         self._service = service
         self._send = send
         self._on_turn = on_turn
+        self._on_state = on_state
         self._user = caller.user or new_id("guest")
         self._is_guest = caller.user is None
         self._conversation = Conversation()
         memory: Memory = service.guest_memory() if self._is_guest else service.memory
         self._memory = memory
         self._config = SessionConfig(model=model or service.model.name)
-        self._line = Line(service.model.sample_rate)
+        self._line = line or Line(service.model.sample_rate)
         self._desk = AccountDesk(service, memory, self._user)
         self._apart: dict[str, asyncio.Task[None]] = {}
         self._aside_mind: Worker | None = None
@@ -147,6 +152,8 @@ class Session:
     async def _tell(self) -> None:
         async for event in self._agent.events():
             self._teller.tell(event)
+            if isinstance(event, StateChanged):
+                self._on_state(event.state)
 
     async def _do(self, event: dict[str, Any]) -> None:
         """Do one; what cannot be done is told, and the session goes on."""
@@ -175,16 +182,18 @@ class Session:
                 self._agent.offer([] if config.tool_choice == "none" else tools)
             except (ConfigError, UnsupportedError) as error:
                 raise Fault(str(error), param="session.tools") from error
-        if config.turns != before.turns:
+        if (config.turns, config.speaks) != (before.turns, before.speaks):
             live.adapt(
                 config.turns.policy(self._service.policy),
                 self._service.turn_end if config.turns.is_by_meaning else None,
                 answers=config.turns.create_response,
+                speak=config.speaks,
             )
             if (config.turns.kind == "none") != (before.turns.kind == "none"):
                 live.mute(config.turns.kind == "none")
                 self._buffer = None
             self._line.plays = config.turns.kind != "none"
+        self._line.speaks = config.speaks
         self._config = config
 
     async def _told(self) -> dict[str, Any]:
@@ -206,8 +215,16 @@ class Session:
     # --- sound ------------------------------------------------------------------------------------
 
     async def _append(self, event: dict[str, Any]) -> None:
+        form = self._config.hears_as
+        self.hear(form.decode(event["audio"]), form.rate)
+
+    def hear(self, samples: Waveform, rate: Hertz) -> None:
+        """Take the next sound of the client's, int16 mono.
+
+        Raises:
+            Fault: too much of it waits.
+        """
         config = self._config
-        samples, rate = config.hears_as.decode(event["audio"]), config.hears_as.rate
         if config.turns.kind == "none":
             self._buffer = self._buffer or self._agent.conversation.spoken()
             length = self._buffer.frames * FRAME_SECONDS + len(samples) / rate
@@ -347,6 +364,11 @@ class Session:
         live.answer(ear)
 
     def _respond_apart(self, asked: Mapping[str, Any], speaks: bool) -> None:
+        if speaks and self._line.carries_speech:
+            raise Fault(
+                'a call says one thing at a time: ask for a response apart with ["text"]',
+                param="response.output_modalities",
+            )
         if len(self._apart) >= apart.MOST:
             raise Fault(f"at most {apart.MOST} responses apart at once", code="too_many_responses")
         given = asked.get("input")

@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,15 @@ def test_what_cannot_be_is_told_in_one_line(
     error = capsys.readouterr().err
     assert told in error
     assert "Traceback" not in error
+
+
+def test_a_key_that_has_expired_is_none_to_start_with(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Keys(home / "server-keys.json").new("old", expires=datetime.now(UTC))
+    assert cli.run(["serve", "--behind-proxy"]) == 2
+    assert "no key counts" in capsys.readouterr().err
+    assert "has ended" in done("keys", "list")
 
 
 def test_beyond_loopback_a_key_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,13 @@ def test_a_typed_turn_is_answered_when_asked_and_in_writing_if_asked() -> None:
     ]
 
 
+def test_where_answers_are_written_no_speech_is_made_of_them() -> None:
+    client = converse(model(), [update(output_modalities=["text"]), *SPOKEN])
+    (done,) = client.of("response.done")
+    assert done["response"]["output"][0]["content"][0]["text"] == "I hear you. Go on."
+    assert done["response"]["echat"]["timings"]["first_audio"] is None
+
+
 def test_who_wants_an_answer_and_has_said_nothing_is_greeted() -> None:
     client = converse(model(), [RESPOND], greeting="Good day.")
     assert client.text() == "Good day."
