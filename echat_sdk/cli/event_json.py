@@ -16,6 +16,7 @@ from echat_sdk.agent.events import (
     ToolReturned,
     TurnFinished,
     TurnHeardOut,
+    Unanswered,
     UserStarted,
     UserStopped,
 )
@@ -59,7 +60,7 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "aside_ended", "heard": heard}
         case Dismissed():
             return {"event": "dismissed"}
-        case TurnHeardOut():
+        case TurnHeardOut() | Unanswered():
             return {"event": "turn_heard_out"}
         case AnswerMade():
             return {"event": "answer_made"}

@@ -31,6 +31,9 @@ from echat_sdk.turn import Turn, TurnStatus
 MOST_UNCOMMITTED: Seconds = 120.0
 """Sound that a client may hold before it commits it."""
 
+_MOST_OUTPUTS = 16
+"""What functions returned that no answer was asked for with; of more the oldest are dropped."""
+
 HELLO = {"en": "Hello, I'm here. What is on your mind?", "zh": "你好，我在呢。想聊点什么？"}
 """What is said to whoever wants an answer and has said nothing, unless the host has a greeting."""
 
@@ -67,6 +70,8 @@ class Session:
         self._line = Line(service.model.sample_rate)
         self._desk = AccountDesk(service, memory, self._user)
         self._apart: dict[str, asyncio.Task[None]] = {}
+        self._transcribing: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._aside_mind: Worker | None = None
         self._group = asyncio.TaskGroup()
         self._buffer: Ear | None = None  # what a client commits itself
@@ -120,7 +125,8 @@ class Session:
                     await self._begin()
                     while (event := await events()) is not None:
                         await self._do(event)
-                    for task in self._apart.values():
+                    self._is_over = True
+                    for task in (*self._apart.values(), *self._transcribing):
                         task.cancel()
                     self._agent.end()  # what happens until then is heeded, though nobody reads it
             finally:
@@ -239,12 +245,16 @@ class Session:
 
     def _write_down(self, item: Item) -> None:
         """Tell the words of an item that nobody answers yet."""
-        self._spawn(self._transcribe(item), "transcribing")
-
-    async def _transcribe(self, item: Item) -> None:
         assert item.ear is not None
+        if self._is_over:
+            return  # there is nobody to tell, and soon no model's thread
+        task = self._spawn(self._transcribe(item, item.ear), "transcribing")
+        self._transcribing.add(task)
+        task.add_done_callback(self._transcribing.discard)
+
+    async def _transcribe(self, item: Item, ear: Ear) -> None:
         try:
-            self._teller.transcribed(item, await self._agent.conversation.heard(item.ear))
+            self._teller.transcribed(item, await self._agent.conversation.heard(ear))
         except EChatError as error:
             told = {"type": "server_error", "code": type(error).__name__, "message": str(error)}
             kind = "conversation.item.input_audio_transcription.failed"
@@ -256,6 +266,8 @@ class Session:
         item = from_client(event["item"])
         if item.body["type"] == "function_call_output":
             self._outputs[item.body["call_id"]] = item.body["output"]
+            while len(self._outputs) > _MOST_OUTPUTS:
+                del self._outputs[next(iter(self._outputs))]
         for sound in item.sound:
             item.ear = item.ear or self._agent.conversation.spoken()
             form = self._config.hears_as
@@ -281,10 +293,10 @@ class Session:
         item = self._conversation.get(event["item_id"])
         if event["content_index"] != 0:
             raise Fault("a message has one part, 0", param="content_index")
-        writer = self._teller.writer
+        writer = self._teller.active
         if writer is not None and writer.item is item:
             self._interrupt()
-        item.truncate(event["audio_end_ms"] / 1000)
+        item.truncate(event["audio_end_ms"])
         if item.turn is not None:
             await self._agent.conversation.kept(self._cut, item)
         at = {name: event[name] for name in ("item_id", "content_index", "audio_end_ms")}
@@ -318,9 +330,9 @@ class Session:
         if asked.get("conversation") == "none":
             self._respond_apart(asked, speaks)
             return
-        if self._teller.writer is not None:
+        if (active := self._teller.active) is not None:
             raise Fault(
-                f"{self._teller.writer.id} is on its way; wait for response.done, or cancel it",
+                f"{active.id} is on its way; wait for response.done, or cancel it",
                 code="conversation_already_has_active_response",
             )
         self._teller.asked = speaks, asked.get("metadata")
@@ -330,7 +342,9 @@ class Session:
         live = self._agent.conversation
         if item is None or (not item.text and item.ear is None):
             lang = "zh" if self._service.lang == "zh" else "en"
+            self._teller.begin_aside()
             live.say(self._service.greeting or HELLO[lang])
+            await asyncio.sleep(0)  # whoever cuts it off from here on is told that it ended
             return
         ear = item.ear or live.typed(item.text)
         ear.speak, ear.finding = speaks, self._finding()
@@ -373,7 +387,7 @@ class Session:
         return from_client(given)
 
     async def _cancel(self, event: dict[str, Any]) -> None:
-        wanted, writer = event.get("response_id"), self._teller.writer
+        wanted, writer = event.get("response_id"), self._teller.active
         if wanted is not None and wanted in self._apart:
             self._apart[wanted].cancel()
             return
@@ -385,12 +399,8 @@ class Session:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        writer = self._teller.writer
-        self._teller.by_client = writer is not None
         self._agent.interrupt()
-        if writer is not None:
-            writer.done("cancelled", "client_cancelled")
-            self._teller.writer = None
+        self._teller.cut()
 
     # --- functions --------------------------------------------------------------------------------
 
@@ -434,7 +444,7 @@ class Session:
             told["type"] = f"echat.{kind}"
             self._send({**told, "response_id": response} if kind == "trace" else told)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
         """Start what the session waits for at its end; what goes wrong is told."""
 
         async def run() -> None:
@@ -443,4 +453,4 @@ class Session:
             except EChatError as error:
                 self._teller.fail(error)
 
-        self._group.create_task(run(), name=f"echat-{name}")
+        return self._group.create_task(run(), name=f"echat-{name}")

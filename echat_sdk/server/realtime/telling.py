@@ -20,6 +20,7 @@ from echat_sdk.agent.events import (
     ToolReturned,
     TurnFinished,
     TurnHeardOut,
+    Unanswered,
     UserStarted,
     UserStopped,
 )
@@ -104,8 +105,24 @@ class Teller:
         """This item is what is answered next."""
         self._now = _Exchange(item)
 
+    @property
+    def active(self) -> ResponseWriter | None:
+        """The response that belongs to the conversation and has not ended; None for none."""
+        for writer in (self.writer, self._aside):
+            if writer is not None and writer.is_open:
+                return writer
+        return None
+
+    def begin_aside(self) -> None:
+        """Begin the response that says what no turn asked for."""
+        speaks, metadata = self.asked or (self._config().speaks, None)
+        self.asked, self._aside_said = None, ""
+        self._aside = self._writer(speaks, metadata)
+
     def begin(self) -> ResponseWriter:
         """Begin the response that was asked for."""
+        if self._aside is not None:  # who is answered cut it off
+            self._aside.done("cancelled", "turn_detected")
         config = self._config()
         speaks, metadata = self.asked or (config.speaks, None)
         self.asked = None
@@ -118,6 +135,14 @@ class Teller:
         for writer in (self.writer, self._aside):
             if writer is not None:
                 writer.done("cancelled", "client_cancelled")
+
+    def cut(self) -> None:
+        """The client ended what is being said: it ends there, whatever is still on its way."""
+        writer = self.active
+        self.by_client = writer is not None
+        if writer is not None:
+            writer.done("cancelled", "client_cancelled")
+        self.writer = None
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -157,6 +182,8 @@ class Teller:
                 self._say_aside(delta)
             case AsideEnded(heard):
                 self._end_aside(heard)
+            case Unanswered(error):
+                self._unanswered(error)
             case StateChanged(state):
                 self._ours("state", {"type": "echat.state", "state": state.value})
             case Failed(error):
@@ -310,6 +337,17 @@ class Teller:
         self.by_client = False
         self._on_turn(turn, exchange.answer, exchange.response)
 
+    def _unanswered(self, error: EChatError | None) -> None:
+        if (writer := self.writer) is None:
+            return
+        if error is None:
+            writer.done()
+        else:
+            kind = type(error).__name__
+            told = {"type": "server_error", "code": kind, "message": str(error)}
+            writer.done("failed", error=told)
+        self.writer = None
+
     def _cancel(self) -> None:
         if self.writer is not None:
             self.writer.done("cancelled", "turn_detected")
@@ -327,15 +365,17 @@ class Teller:
     # --- of its own accord ------------------------------------------------------------------------
 
     def _say_aside(self, delta: TextDelta | SpeechDelta) -> None:
-        if self._aside is None or not self._aside.is_open:
-            speaks, metadata = self.asked or (self._config().speaks, None)
-            self.asked, self._aside_said = None, ""
-            self._aside = self._writer(speaks, metadata)
+        if self._aside is None and self.writer is None:
+            self.begin_aside()
+        # What has to be said before an answer is a part of it.
+        writer = self._aside or self.writer
+        if writer is None or not writer.is_open:
+            return  # it was cut off, and the agent had said this before it knew
         if isinstance(delta, TextDelta):
             self._aside_said += delta.text
-            self._aside.text(delta.text)
+            writer.text(delta.text)
         else:
-            self._aside.speech(delta)
+            writer.speech(delta)
 
     def _end_aside(self, heard: str) -> None:
         aside, self._aside = self._aside, None

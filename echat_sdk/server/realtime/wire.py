@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from echat_sdk.server.realtime.faults import Fault
 
 _MOST_DEPTH = 32
+_MOST_TEXT = 256 * 1024
+_WITH_SOUND = ("input_audio_buffer.append", "conversation.item.create")
 
 _KINDS: Mapping[str, type[BaseModel]] = {
     "session.update": realtime.SessionUpdateEvent,
@@ -50,14 +53,16 @@ def parse(text: str | bytes) -> dict[str, Any]:
         Fault: it is no event.
     """
     try:
-        event = json.loads(text, parse_constant=_no_constant)
+        event = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Fault("expected one JSON object", code="invalid_json") from error
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+    if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
         raise Fault("expected an object with a type", code="invalid_event")
     event_id = event.get("event_id")
     if event_id is not None and (not isinstance(event_id, str) or len(event_id) > 512):
         raise Fault("event_id: expected a string of at most 512", param="event_id")
+    if len(text) > _MOST_TEXT and kind not in _WITH_SOUND:
+        raise Fault(f"{kind[:80]}: at most {_MOST_TEXT} bytes without sound", code="too_large")
     return event
 
 
@@ -108,6 +113,12 @@ def _depth(value: Any) -> int:
             if isinstance(inner, dict | list)
         ]
     return depth
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:20]} is too large")
+    return value
 
 
 def _no_constant(name: str) -> None:
