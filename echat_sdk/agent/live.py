@@ -232,7 +232,7 @@ class Live:
             check_voice(allowed)
         try:
             return without_refused(await ear.heard(allowed), allowed)
-        except Exception as error:  # noqa: BLE001 - a model's code is a stranger's
+        except Exception as error:
             raise translated(error) from error
 
     def recount(self, turns: tuple[Turn, ...]) -> None:

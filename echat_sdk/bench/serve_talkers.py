@@ -54,9 +54,10 @@ def voice(seconds: Seconds) -> Waveform:
     """What detectors take for a voice: harmonics of a low pitch, that swell as syllables do."""
     at = np.arange(round(seconds * RATE)) / RATE
     pitch = 2 * np.pi * (130 * at + 3 * np.sin(2 * np.pi * 2 * at))
-    tones = sum(np.sin(n * pitch) / n for n in range(1, 20))
+    tones = np.sum([np.sin(n * pitch) / n for n in range(1, 20)], axis=0)
     swell = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * at)
-    return (4000 * swell * tones).astype(np.int16)
+    spoken: Waveform = (4000 * swell * tones).astype(np.int16)
+    return spoken
 
 
 def one_cycle() -> Waveform:
@@ -67,7 +68,7 @@ def one_cycle() -> Waveform:
 
 
 async def converse(port: int, sessions: int, seconds: Seconds, frame: Seconds, kept: Kept) -> None:
-    """Have so many sessions talk for so long, each begun a moment after the one before."""
+    """Have so many sessions talk for so long, in whole cycles, each begun a moment later."""
     step = round(frame * RATE)
     sound = one_cycle()
     frames = [
@@ -122,7 +123,7 @@ class _Talker:
         due, every = clock(), max(1, round(_PROBE / self._frame))
         a_cycle = len(self._frames)
         spoken = round(SPEECH / self._frame)
-        count = round(seconds / self._frame)
+        count = max(1, round(seconds / CYCLE)) * a_cycle
         for number, text in enumerate(islice(cycle(self._frames), count)):
             due += self._frame
             await asyncio.sleep(due - clock())
@@ -132,9 +133,8 @@ class _Talker:
             if number % every == 0:
                 name = f"probe_{number}"
                 self._probes[name] = due
-                await socket.send(
-                    '{"type":"conversation.item.retrieve","item_id":"none","event_id":"%s"}' % name
-                )
+                probe = {"type": "conversation.item.retrieve", "item_id": "none", "event_id": name}
+                await socket.send(json.dumps(probe))
             if number % a_cycle == spoken - 1:
                 self._ended_at = due
             if number % a_cycle == a_cycle - 1:

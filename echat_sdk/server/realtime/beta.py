@@ -150,9 +150,7 @@ def _with_parts(item: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
     if not isinstance(content, list):
         return dict(item)
     parts = [
-        {**part, "type": _renamed(part.get("type"), names)}
-        if isinstance(part, Mapping)
-        else part
+        {**part, "type": _renamed(part.get("type"), names)} if isinstance(part, Mapping) else part
         for part in content
     ]
     return {**item, "content": parts}

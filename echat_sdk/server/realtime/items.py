@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from echat_sdk.audio import Seconds
 from echat_sdk.playout import Script
 from echat_sdk.server.realtime.faults import Fault
 

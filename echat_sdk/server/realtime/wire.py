@@ -53,7 +53,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         Fault: it is no event.
     """
     try:
-        event = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        event = _DECODER.decode(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
         raise Fault("expected one JSON object", code="invalid_json") from error
     if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
@@ -123,3 +123,6 @@ def _finite(text: str) -> float:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echat_sdk.audio import AudioFrame, Seconds
-from echat_sdk.cues import Cues, ReplyEmotion
+from echat_sdk.cues import Cues
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime.codec import PCM16
 from echat_sdk.server.realtime.endpoint import Realtime
@@ -182,9 +182,7 @@ RESPONSE = st.fixed_dictionaries(
         "conversation": st.sampled_from(["auto", "none"]),
         "metadata": st.just({"of": "$who"}),
         "input": st.lists(
-            st.tuples(NEW)
-            .map(lambda one: one[0])
-            .filter(lambda item: "?" not in json.dumps(item))
+            st.tuples(NEW).map(lambda one: one[0]).filter(lambda item: "?" not in json.dumps(item))
             | ITEM.map(lambda id_: {"type": "item_reference", "id": id_}),
             max_size=3,
         ),
