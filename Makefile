@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test check format models bench heads clean help
+.PHONY: demo test check endurance format models bench heads clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## |^[a-z]+: *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,7 @@ $(VENV)/.lite: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: $(VENV)/.lite
 	@{ [ -e /usr/include/portaudio.h ] && command -v pulseaudio >/dev/null; } || ! command -v apt-get >/dev/null || { echo "installing portaudio19-dev and pulseaudio with apt, for the tests with a sound card"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev portaudio19-dev libasound2-plugins pulseaudio pulseaudio-utils; }
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || ! command -v apt-get >/dev/null || { echo "installing postgresql with apt, for the tests with a server of their own"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends postgresql; }
+	@{ command -v chromium >/dev/null && command -v node >/dev/null && fc-list :lang=zh | grep -q .; } || ! command -v apt-get >/dev/null || { echo "installing chromium, nodejs and a Chinese font with apt, for the tests of the pages"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium nodejs fontconfig fonts-wqy-microhei; }
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || { echo "installing strace with apt, for the tests that cut the power"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends strace; }
 	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,dev]'
@@ -55,6 +56,9 @@ test: check models ## everything, with real weights
 	$(BIN)/python -m pytest -q -n 2 -m '(slow or postgres) and not (real or device)' --timeout 600
 	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
 
+endurance: $(VENV)/.dev ## the whole of what the slow tests try a part of: kills, power cuts, conversations
+	$(BIN)/python -m pytest -q -n 2 -m endurance --timeout 3600
+
 models: $(VENV)/.dev
 	@$(BIN)/echat models pull echat-lite
 	@$(BIN)/echat models pull echat-mini
@@ -68,4 +72,4 @@ bench: $(VENV)/.lite ## time the main path on this machine
 	@$(BIN)/echat bench reply
 
 clean: ## remove what these commands made here; models and memory stay
-	rm -rf $(VENV) answers dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) answers artefacts dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -55,6 +55,11 @@ class Worker:
         self._executor = _OneThread(name)
         self._is_abandoned = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the thread does nothing, and nothing waits for it."""
+        return not self._executor.is_busy
+
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function` in the thread and await what it returns or raises."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

@@ -164,6 +164,7 @@ class Consent:
 
 
 UNASKED = Consent()
+_UNKNOWN = ConsentState.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,11 @@ class Consents:
 
     def allowed(self, now: datetime) -> frozenset[str]:
         """The purposes that are allowed at this moment."""
-        return frozenset(p for p in {*self.given, *self.unasked} if self.allows(p, now))
+        # As `allows` has it, but on the turn's path.
+        said = {purpose: consent.at(now) for purpose, consent in self.given.items()}
+        granted = {purpose for purpose, state in said.items() if state is ConsentState.GRANTED}
+        unasked = {p for p in self.unasked if said.get(p, _UNKNOWN) is _UNKNOWN}
+        return frozenset((granted | unasked) - self.barred)
 
     def refused(self, now: datetime) -> frozenset[str]:
         """The purposes to which the answer was no, or no longer yes."""
@@ -300,6 +305,8 @@ def recallable(found: Recollection, allowed: Collection[str]) -> Recollection:
     """What may still be used of what was remembered; turns without words are left out."""
     if Purpose.LONG_TERM_MEMORY not in allowed:
         return Recollection(key=found.key)
+    if frozenset(allowed) >= REMEMBERED and all(turn.transcript for turn in found.turns):
+        return found  # as nearly always, and on the turn's path
     kept = (permitted(turn, allowed) for turn in found.turns)
     feels = Purpose.STORE_EMOTION in allowed and Purpose.INFER_EMOTION in allowed
     words = Purpose.STORE_TRANSCRIPT in allowed

@@ -14,7 +14,7 @@ from echat_sdk.agent.exchange import Answer
 from echat_sdk.bridge import Worker
 from echat_sdk.consent import Purpose, in_session, permitted
 from echat_sdk.errors import StoreError
-from echat_sdk.protocols import Memory
+from echat_sdk.protocols import AtHand, Memory
 from echat_sdk.turn import Recollection, Turn
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Keeper:
         self, memory: Memory, store: Worker, user: str, now: Callable[[], datetime] = _now
     ) -> None:
         self._memory = memory
+        self._quick = memory if isinstance(memory, AtHand) else None
         self._store = store
         self._user = user
         self._now = now
@@ -100,7 +101,23 @@ class Keeper:
         Raises:
             StoreError: the store cannot be read; the turns that wait are in `held`.
         """
-        found = self._memory.recall(self._user, query=query)
+        return self._with_told(self._memory.recall(self._user, query=query))
+
+    def at_hand(self, query: str) -> Recollection | None:
+        """As `recall`, on the event loop: what can be given at once; None where `recall` must be.
+
+        A thread takes its time to wake, longer than a memory that has all in RAM. But what is to be
+        written, or waits there, comes first: it may be the turn before this one.
+
+        Raises:
+            StoreError: as `recall`.
+        """
+        if self._quick is None or self._unkept or not self._store.is_idle:
+            return None
+        found = self._quick.at_hand(self._user, query=query)
+        return None if found is None else self._with_told(found)
+
+    def _with_told(self, found: Recollection) -> Recollection:
         if not (self.told or self._unkept):
             return found
         return replace(found, turns=(*self.told, *found.turns, *self.held()))

@@ -215,7 +215,9 @@ class Reply:
     async def _recall(self, heard: Heard) -> None:
         means = self._means
         try:
-            found = await self._store.call(means.keeper.recall, heard.transcript)
+            found = means.keeper.at_hand(heard.transcript)
+            if found is None:
+                found = await self._store.call(means.keeper.recall, heard.transcript)
         except StoreError as error:  # an answer that remembers little beats none
             means.emit(Failed(error))
             found = Recollection(turns=await self._store.call(means.keeper.held))

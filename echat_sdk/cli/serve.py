@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import os
 import webbrowser
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="API keys; by default server-keys.json at home.")
 ]
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("openai", "opentelemetry", "prometheus_client", "starlette", "uvicorn", "websockets")
 
@@ -91,13 +94,14 @@ def serve(
     settings = config.load({"user": user, "model": model, "think": think, "lang": lang})
     keys = Keys(key_file or settings.home / "server-keys.json")
     listening = Listening(host, port, certificate, private_key, behind_proxy)
-    check(listening, keys=len(keys), needs_key=not no_auth)
+    valid = sum(keys.counts(key.id) for key in keys.all())
+    check(listening, keys=valid, needs_key=not no_auth)
     limits = Limits(sessions=sessions, sessions_per_key=sessions)
-    logs.set_up(as_json=log_json)
     whom = None if guest else settings.user
     access = _access(
         keys, listening, limits, origins or [], hosts or [], no_auth=no_auth, user=whom
     )
+    logs.set_up(as_json=log_json)
     with opened(settings) as service:
         page = _Page(listening, open_page=open_page)
         app = _app(service, access, limits, page, user=whom)
@@ -223,7 +227,7 @@ def _access(
 def _app(
     service: Service, access: Access, limits: Limits, page: _Page, *, user: str | None
 ) -> Starlette:
-    from echat_sdk.server import app, rest
+    from echat_sdk.server import app, console, rest
     from echat_sdk.server.metrics import Metrics
     from echat_sdk.server.origins import is_loopback
     from echat_sdk.server.realtime.endpoint import Realtime
@@ -239,6 +243,7 @@ def _app(
         metrics=metrics,
         realtime=Realtime(service, limits, metrics),
         routes=rest.routes(service),
+        pages=console.routes(),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 
@@ -251,7 +256,7 @@ async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page
     def end() -> None:
         open_ = app.state.sessions.taken
         if open_ and not ending.is_set():
-            typer.echo(f"{open_} sessions may finish; Ctrl-C ends at once", err=True)
+            log.info("sessions that may finish: %d; Ctrl-C ends at once", open_)
         ending.set()
 
     with interrupts.taken_by(end):

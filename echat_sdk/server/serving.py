@@ -57,7 +57,7 @@ def check(listening: Listening, *, keys: int, needs_key: bool) -> None:
 
     Args:
         listening: Where.
-        keys: How many API keys there are.
+        keys: How many API keys count.
         needs_key: Whether a caller needs one.
 
     Raises:
@@ -72,7 +72,7 @@ def check(listening: Listening, *, keys: int, needs_key: bool) -> None:
         raise ConfigError(f"--no-auth {where} lets anybody in; leave it away, or use 127.0.0.1")
     if not keys:
         raise ConfigError(
-            f"{where} others reach this server, and there is no key: make one with "
+            f"{where} others reach this server, and no key counts: make one with "
             "echat keys new NAME, or use --host 127.0.0.1"
         )
     if listening.certificate is None and not listening.behind_proxy:

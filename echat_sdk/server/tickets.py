@@ -140,10 +140,9 @@ class Tickets:
             return None
         if not secret_words.proves(words, self._sha256):
             return None
-        self._sha256 = None
         self._number += 1
         # Pages of one person do not take each other's seats away.
         caller = replace(self._caller, key=f"{self._caller.key}.{self._number}")
         issued = self._secrets.issue(caller, PAGE_LASTS, renewed=True)
-        self.offer()
+        self.offer()  # from here on this one counts no more
         return None if issued is None else (issued, caller)

@@ -5,6 +5,7 @@ They pass the same contract tests as the real parts.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ class Line:
         error: Raised after the first clause, where one is given.
         calls: The name of the tool that it asks for; empty for talk.
         arguments: Those of that tool.
+        pace: How long each clause takes to be made.
     """
 
     transcript: str
@@ -53,6 +55,7 @@ class Line:
     error: Exception | None = None
     calls: str = ""
     arguments: Mapping[str, object] = field(default_factory=dict)
+    pace: Seconds = 0.0
 
 
 class FakeModel:
@@ -100,8 +103,8 @@ class FakeModel:
         if voice is not None:
             raise UnsupportedError(f"the fake model has no voice {voice!r}")
         if words := len(text.split()):
-            time = np.arange(self.sample_rate * words // 20) / self.sample_rate
-            tone = (3000 * np.sin(2 * np.pi * 220 * time)).astype(np.int16)
+            seconds = np.arange(self.sample_rate * words // 20) / self.sample_rate
+            tone = (3000 * np.sin(2 * np.pi * 220 * seconds)).astype(np.int16)
             yield SpeechDelta(tone, self.sample_rate, text)
 
 
@@ -165,6 +168,7 @@ class FakeHearing:
             yield Thought(self._line.reply_emotion)
             told = recollection.finding
             for clause in (told.words or told.error,) if told else self._line.clauses:
+                time.sleep(self._line.pace)  # the model's own thread
                 yield TextDelta(clause)
                 if speak:
                     yield from self._model.say(clause, emotion=self._line.reply_emotion)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from echat_sdk.turn import Recollection, Turn
+from echat_sdk.turn import Episode, Recollection, Turn
 
 TOKENS = 600
 """Estimated tokens that a reply is given."""
@@ -46,8 +46,13 @@ def cost(recollection: Recollection) -> int:
     return (
         sum(map(tokens, lines))
         + sum(_of_turn(turn) for turn in recollection.turns)
-        + sum(tokens(e.said) + tokens(e.when) + tokens(e.sounded) for e in recollection.episodes)
+        + sum(map(cost_of, recollection.episodes))
     )
+
+
+def cost_of(episode: Episode) -> int:
+    """About how many tokens an episode takes."""
+    return tokens(episode.said) + tokens(episode.when) + tokens(episode.sounded)
 
 
 def fit(recollection: Recollection, budget: int, *, first: int) -> tuple[Recollection, list[bool]]:
@@ -86,9 +91,7 @@ def fit(recollection: Recollection, budget: int, *, first: int) -> tuple[Recolle
             turns.insert(0, before.pop())
 
     go_back(_NEAR)
-    episodes = [
-        takes(tokens(e.said) + tokens(e.when) + tokens(e.sounded)) for e in recollection.episodes
-    ]
+    episodes = [takes(cost_of(episode)) for episode in recollection.episodes]
     if len(turns) >= _NEAR:
         go_back(len(recollection.turns))
     kept = replace(

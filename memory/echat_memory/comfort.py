@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, select
 
@@ -29,9 +29,7 @@ READ_TURNS = 500
 """Turns that are looked at, the newest."""
 
 _TURNS = (
-    select(
-        TurnRow.session_id, TurnRow.seq, TurnRow.reply_emotion, PlanRow.strategy, EmotionRow.valence
-    )
+    select(TurnRow.session_id, TurnRow.reply_emotion, PlanRow.strategy, EmotionRow.valence)
     .outerjoin(PlanRow, PlanRow.turn_id == TurnRow.id)
     .outerjoin(EmotionRow, and_(EmotionRow.turn_id == TurnRow.id, EmotionRow.source == rows.MODEL))
     .where(TurnRow.user_id == bindparam("user"))
@@ -69,21 +67,39 @@ _WORDS: dict[Lang, dict[str, str]] = {
 }
 
 
+class Step(NamedTuple):
+    """What a turn tells of answers that helped.
+
+    Attributes:
+        session: Its session's row.
+        kind: Of its answer; see `kind_of`.
+        valence: How the user sounded; None where that is unknown.
+    """
+
+    session: int
+    kind: str
+    valence: float | None
+
+
 def what_helped(connection: Connection, user_id: int) -> str:
     """The kind of answer that helped this user before; empty where that cannot be told."""
-    newest: Sequence[Any] = connection.execute(_TURNS, {"user": user_id}).all()
-    return best(newest[::-1])
+    newest = connection.execute(_TURNS, {"user": user_id}).all()
+    return best(
+        [
+            Step(row.session_id, kind_of(row.strategy or "", row.reply_emotion), row.valence)
+            for row in reversed(newest)
+        ]
+    )
 
 
-def best(turns: Sequence[Any]) -> str:
-    """The kind of answer after which valence rose most; of rows in order, empty for none."""
+def best(turns: Sequence[Step]) -> str:
+    """The kind of answer after which valence rose most; of turns in order, empty for none."""
     rises: defaultdict[str, list[float]] = defaultdict(list)
-    for one, after in pairwise(turns):
-        if one.session_id != after.session_id or one.valence is None or after.valence is None:
+    for (session, kind, valence), after in pairwise(turns):
+        if valence is None or valence > LOW or not kind:
             continue
-        kind = kind_of(one.strategy or "", one.reply_emotion)
-        if one.valence <= LOW and kind:
-            rises[kind].append(after.valence - one.valence)
+        if after.session == session and after.valence is not None:
+            rises[kind].append(after.valence - valence)
     means = {kind: sum(seen) / len(seen) for kind, seen in rises.items() if len(seen) >= ENOUGH}
     if not means:
         return ""

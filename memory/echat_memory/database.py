@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -62,7 +62,14 @@ class Database(Protocol):
             Collided: of two writes at once this one lost.
         """
 
-    def stamp(self) -> int | None:
+    def stamp(self) -> Hashable:
+        """What is another one after anybody has committed, this connection too.
+
+        From any thread, also while another is in a transaction, and without waiting for it. None
+        where that cannot be had, or not now.
+        """
+
+    def others(self) -> int | None:
         """A number that is another one after anybody else has committed; None where none is cheap.
 
         What this connection writes itself does not change it.
@@ -75,6 +82,13 @@ class Database(Protocol):
         """A `transaction` that writes and that only one process is in at a time.
 
         It may take as long as it needs.
+        """
+
+    def reshaping(self) -> AbstractContextManager[Connection]:
+        """As `alone`, for changing tables.
+
+        Raises:
+            StoreError: rows refer to what is not there any more; nothing was changed.
         """
 
     def back_up(self, connection: Connection, revision: str) -> None:

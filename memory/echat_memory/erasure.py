@@ -33,7 +33,8 @@ class Erasures:
 
     Attributes:
         opened: Opens a transaction that reads.
-        write: Does something in a transaction that writes.
+        write: Does something in a transaction that writes, of the rows of the user with this
+            pseudonym and nobody else's; an empty one for receipts and records alone.
         forget_deleted: Removes what deleted rows leave behind.
         drop_held: Drops what is held in RAM of the user with this pseudonym.
         pseudonym: Whose rows are those of a host's id.
@@ -42,7 +43,7 @@ class Erasures:
     """
 
     opened: Callable[[], AbstractContextManager[Connection]]
-    write: Callable[[Callable[[Connection], Any]], Any]
+    write: Callable[[Callable[[Connection], Any], str], Any]
     forget_deleted: Callable[[], None]
     drop_held: Callable[[str], None]
     pseudonym: Callable[[str], str]
@@ -94,13 +95,13 @@ class Erasures:
         Raises:
             StoreError: it is not ended; says why.
         """
-        heard = self._read_ahead(number)
-        row = self.write(lambda connection: self._delete(connection, number, heard))
+        who, heard = self._read_ahead(number)
+        row = self.write(lambda connection: self._delete(connection, number, heard), who)
         self.drop_held(row.who)
         try:
             if row.stage == ROWS:
                 self.forget_deleted()
-                self.write(lambda connection: _came_to(connection, number, BYTES, after=ROWS))
+                self.write(lambda connection: _came_to(connection, number, BYTES, after=ROWS), "")
             if row.stage != DONE:
                 self._ask_keepers(number, within)
             with self.opened() as connection:
@@ -131,7 +132,7 @@ class Erasures:
             )
             return number
 
-        number: int = self.write(begin)
+        number: int = self.write(begin, "")
         return number
 
     def _can_go_on(self, row: Row[Any]) -> bool:
@@ -144,13 +145,14 @@ class Erasures:
         names = [keeper.name for keeper in self.keepers]
         return names if scope.plugin is None else [name for name in names if name == scope.plugin]
 
-    def _read_ahead(self, number: int) -> Heard:
+    def _read_ahead(self, number: int) -> tuple[str, Heard]:
+        """Whose an erasure is, and what `erasing.read_ahead` finds."""
         with self.opened() as connection:
             row = receipts.one(connection, number)
         if row.stage != ASKED:
-            return {}
+            return row.who, {}
         scope = Scope.from_json(row.scope)
-        return erasing.read_ahead(self.opened, row.who, scope, row.rest["through"])
+        return row.who, erasing.read_ahead(self.opened, row.who, scope, row.rest["through"])
 
     def _delete(self, connection: Connection, number: int, heard: Heard) -> Row[Any]:
         """Delete the rows, if they are not; returns the receipt's row."""
@@ -211,7 +213,7 @@ class Erasures:
                 connection, who=row.who, actor=audit.STORE, action="erased", detail=detail, at=now
             )
 
-        self.write(tell)
+        self.write(tell, "")
 
 
 def _came_to(connection: Connection, number: int, stage: str, *, after: str) -> None:

@@ -79,12 +79,19 @@ class Guests:
 
     def facts(self, user: str) -> tuple[str, ...]:
         """What holds of all that a user told in this session, newest first, as a reply sees it."""
+        return self.session(user)[1]
+
+    def session(self, user: str) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
+        """Their `turns` and their `facts`."""
         with self._lock:
             guest = self._find(user)
             held = list(guest.turns.values()) if guest else []
+        if not held:
+            return (), ()
         told = guest_facts.holding(each.told for each in held)
-        lang: Lang = "zh" if held and held[-1].turn.lang == "zh" else "en"
-        return guest_facts.lines(told, today=self._clock().date(), lang=lang)[:MAX_FACTS]
+        lang: Lang = "zh" if held[-1].turn.lang == "zh" else "en"
+        facts = guest_facts.lines(told, today=self._clock().date(), lang=lang)[:MAX_FACTS]
+        return tuple(each.turn for each in held), facts
 
     def add(self, user: str, turn: Turn, turn_id: str | None = None) -> str:
         """Hold a turn, new or in the place of one that is held; returns its id.

@@ -1,4 +1,10 @@
-"""An open store, whosever rows it has: its transactions, its keys, what has had its time."""
+"""An open store, whosever rows it has: its transactions, its keys, what has had its time.
+
+It has two locks. That of the database is held as long as a transaction takes, until a commit is on
+the disk. That of what is held in RAM is held for moments, so that who finds all there waits for no
+transaction. What was read is changed only with both; who has the first may take the second, never
+the reverse.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +32,7 @@ from echat_memory.keys import Encryption
 from echat_memory.migrations import migrate
 from echat_memory.plans import Remembered
 from echat_memory.pseudonym import key_of, pseudonym
-from echat_memory.ready import Ready
+from echat_memory.ready import MOST_USERS, Ready, Written
 from echat_memory.schema import UserRow
 from echat_memory.sqlite import SQLite
 from echat_memory.sweeping import DAILY, Sweep, begin_sweeping, check_kinds, last_sweep
@@ -79,8 +85,9 @@ class OpenStore:
         self._retention = retention
         self._clock = clock
         self._guests = Guests(clock)
-        self._lock = threading.Lock()
-        self._episodes = Episodes()
+        self._lock = threading.Lock()  # of the database
+        self._holding = threading.Lock()  # of what is held
+        self._episodes = Episodes(self._holding)
         self._ready = Ready(self._episodes)
         self._budget = budget
         self._recalled: OrderedDict[str, tuple[str, Remembered]] = OrderedDict()
@@ -96,9 +103,10 @@ class OpenStore:
             self._cipher = encrypting.find(self._database, encryption)
             came_from = migrate(self._database)
             self._key = key_of(self._database, clock(), migrated_from=came_from)
+            self._pseudonym = lru_cache(MOST_USERS)(partial(pseudonym, self._key))
             self._erasures = Erasures(
                 opened=self._reading,
-                write=self._write,
+                write=lambda work, who: self._write(work, what=Written(who, only_turns=False)),
                 forget_deleted=lambda: self._forget_deleted(changed=True),
                 drop_held=self._drop_held,
                 pseudonym=self.pseudonym,
@@ -175,7 +183,7 @@ class OpenStore:
 
     def pseudonym(self, user: str) -> str:
         """The pseudonym under which this user's rows are, as `Keeper`s are told it."""
-        return pseudonym(self._key, user)
+        return self._pseudonym(user)
 
     def users(self) -> int:
         """How many users the store knows.
@@ -202,7 +210,7 @@ class OpenStore:
             ids = encrypting.users(self._writing)
         else:
             with self._open(write=True) as connection:
-                who = {"who": pseudonym(self._key, user)}
+                who = {"who": self.pseudonym(user)}
                 ids = list(connection.execute(_LOCK_USER, who).scalars())
         now = self._clock()
         count = sum(rotation.rotate(self._writing, cipher, user_id, now) for user_id in ids)
@@ -238,7 +246,7 @@ class OpenStore:
 
     def close(self) -> None:
         """Release the store. May be called twice."""
-        with self._lock:
+        with self._lock, self._holding:
             self._is_closed = True
             self._database.close()
             if self._cipher is not None:
@@ -265,7 +273,11 @@ class OpenStore:
 
     def _forget_deleted(self, *, changed: bool = False) -> None:
         with self._lock:
-            self._database.forget_deleted(changed=changed)
+            others = self._check()
+            try:
+                self._database.forget_deleted(changed=changed)
+            finally:
+                self._wrote(others, Written())
 
     @contextmanager
     def _beside(self, *, write: bool) -> Iterator[Connection]:
@@ -273,8 +285,7 @@ class OpenStore:
 
         On SQLite others cannot write while one that writes lasts.
         """
-        if self._is_closed:
-            raise StoreError(f"the store {self._database.name} is closed; open it again")
+        self._must_be_open()
         with closing(self._open_again()) as database:
             cipher = encrypting.find(database, self._encryption)
             with (
@@ -287,7 +298,7 @@ class OpenStore:
 
     def _drop_held(self, who: str | None = None) -> None:
         """Drop what is held in RAM of a user's words, or of everybody's; rows are read again."""
-        with self._lock:
+        with self._lock, self._holding:
             self._episodes.forget(who)
             self._ready.drop(who)
             if who is None:
@@ -295,44 +306,68 @@ class OpenStore:
             else:
                 self._recalled.pop(who, None)
 
-    def _write(self, work: Callable[[Connection], T], *, turns_of: str | None = None) -> T:
+    def _write(self, work: Callable[[Connection], T], *, what: Written | None = None) -> T:
         """Do something in a transaction that writes; once more where another process was in it.
 
         Args:
             work: What is done.
-            turns_of: See `Ready.wrote`.
+            what: See `Ready.wrote`.
         """
         try:
-            with self._open(write=True, turns_of=turns_of) as connection:
+            with self._open(write=True, what=what) as connection:
                 return work(connection)
         except Collided:
-            with self._open(write=True, turns_of=turns_of) as connection:
+            with self._open(write=True, what=what) as connection:
                 return work(connection)
 
     @contextmanager
-    def _open(self, *, write: bool, turns_of: str | None = None) -> Iterator[Connection]:
-        with self._at_hand(), self._transaction(write=write, turns_of=turns_of) as connection:
-            yield connection
+    def _at_hand(self) -> Iterator[bool]:
+        """The lock of what is held, and whether that is what the rows say now."""
+        with self._holding:
+            self._must_be_open()
+            yield self._ready.is_of(self._database.stamp())
 
     @contextmanager
-    def _at_hand(self) -> Iterator[Ready]:
-        """What is held of the rows, as they are now, and the lock."""
+    def _open(self, *, write: bool, what: Written | None = None) -> Iterator[Connection]:
+        """A transaction; what is held is what the rows say in it."""
         with self._lock:
-            if self._is_closed:
-                raise StoreError(f"the store {self._database.name} is closed; open it again")
-            self._ready.check(self._database.stamp())
-            yield self._ready
+            self._must_be_open()
+            others = self._check()
+            try:
+                with self._database.transaction(write=write) as connection:
+                    if write:  # nobody else writes from here on
+                        others = self._check()
+                    sealing.use(connection, self._cipher)
+                    audit.use(connection, self._key)
+                    yield connection
+            finally:
+                if write:
+                    self._wrote(others, what)
 
-    @contextmanager
-    def _transaction(self, *, write: bool, turns_of: str | None = None) -> Iterator[Connection]:
-        """A transaction, inside `_at_hand`."""
-        try:
-            with self._database.transaction(write=write) as connection:
-                if write:  # nobody else writes from here on
-                    self._ready.check(self._database.stamp())
-                sealing.use(connection, self._cipher)
-                audit.use(connection, self._key)
-                yield connection
-        finally:
-            if write:
-                self._ready.wrote(turns_of)
+    def _must_be_open(self) -> None:
+        if self._is_closed:
+            raise StoreError(f"the store {self._database.name} is closed; open it again")
+
+    def _check(self) -> int | None:
+        """Drop what is held if it is not what the rows say; what `_wrote` is told then."""
+        # Asked first: who writes between the two is seen by the second, or by the next.
+        others = self._database.others()
+        stamp = self._database.stamp()
+        with self._holding:
+            self._ready.check(stamp)
+        return others
+
+    def _wrote(self, others: int | None, what: Written | None) -> None:
+        """Tell what is held what was written; without a word of others since, its stamp is new.
+
+        Args:
+            others: What `_check` returned before.
+            what: See `Ready.wrote`.
+        """
+        stamp = self._database.stamp()
+        try:  # asked last: who writes between the two is seen by the first, the next time
+            is_ours = others is not None and self._database.others() == others
+        except StoreError:
+            is_ours = False
+        with self._holding:
+            self._ready.wrote(what if is_ours else None, stamp)

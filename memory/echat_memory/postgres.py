@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -176,6 +176,9 @@ class PostgreSQL:
     def stamp(self) -> None:
         """See `Database.stamp`: to ask a server is a round trip."""
 
+    def others(self) -> None:
+        """See `Database.others`."""
+
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """See `Database.snapshot`."""
@@ -196,6 +199,10 @@ class PostgreSQL:
             transaction, _ = self._begin(_ALONE, OPENING, is_patient=True)
             with self._ended(transaction, ""):
                 yield self._connection
+
+    def reshaping(self) -> AbstractContextManager[Connection]:
+        """See `Database.reshaping`: tables are altered in their place."""
+        return self.alone()
 
     def back_up(self, connection: Connection, revision: str) -> None:
         """Copy all tables to a schema of their own, in the transaction that migrates them.

@@ -73,7 +73,7 @@ def key_of(database: Database, now: datetime, *, migrated_from: str | None = Non
 
 def pseudonym(key: bytes, user: str) -> str:
     """HMAC-SHA256 of a user id, as 64 hex digits. Any length, any characters."""
-    return hmac.new(key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return hmac.digest(key, user.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def fingerprint(key: bytes) -> str:

@@ -1,15 +1,16 @@
 """What was read of the people who are here, used again as long as it is what the rows say.
 
 All that a reply is given whatever will be said is read when somebody begins to speak, so that at
-the end of their turn no row is. It counts until anybody writes: another process, which
-`Database.stamp` tells, or this one, which tells it here. Where there is no stamp rows are read
-each time.
+the end of their turn no row is. It counts until anybody writes: `Database.stamp` tells that
+somebody did, and where it was this process, it tells here what. Where there is no stamp rows are
+read each time.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -23,8 +24,25 @@ MOST_USERS = 1_000
 """Users of whom something is held; of more, whoever was here longest ago is dropped."""
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a transaction of ours wrote, of all that is held.
+
+    Attributes:
+        of: The pseudonym of the user whose rows it wrote, and nobody else's; an empty one where it
+            wrote nothing that is held of anybody.
+        only_turns: Whether that was a turn, and nothing else.
+    """
+
+    of: str = ""
+    only_turns: bool = True
+
+
 class Ready:
-    """What is held of every user who is here. Called under the store's lock.
+    """What is held of every user who is here.
+
+    Changed by whoever has the lock of the database and that of what is held, read by whoever has
+    one of them.
 
     Args:
         episodes: Where earlier turns are searched; told when others may have changed them.
@@ -36,15 +54,22 @@ class Ready:
         self._consents: OrderedDict[str, Consents] = OrderedDict()
         self._known: OrderedDict[str, Basis] = OrderedDict()
 
-    def check(self, stamp: Hashable) -> None:
-        """Drop all, unless nothing was written elsewhere since; before each use.
+    def is_of(self, stamp: Hashable) -> bool:
+        """Whether what is held is what the rows say; asked before each use.
 
         Args:
             stamp: What `Database.stamp` gives now.
         """
-        if stamp is None or stamp != self._stamp:
-            self.wrote(None)
-        self._stamp = stamp
+        return stamp is not None and stamp == self._stamp
+
+    def check(self, stamp: Hashable) -> None:
+        """Drop all, unless nothing was written since.
+
+        Args:
+            stamp: What `Database.stamp` gave after what is read next can have been written.
+        """
+        if not self.is_of(stamp):
+            self.wrote(None, stamp)
 
     def consents(self, who: str) -> Consents | None:
         """What a user said, if it is held."""
@@ -66,18 +91,20 @@ class Ready:
             self._known.popitem(last=False)
         _put(self._known, who, what)
 
-    def wrote(self, turns_of: str | None) -> None:
-        """This process has written.
+    def wrote(self, what: Written | None, stamp: Hashable) -> None:
+        """Somebody has written.
 
         Args:
-            turns_of: The user of whom a turn was written, or pauses, and nothing else of anybody;
-                None where it may have been anything.
+            what: Whose rows; None where it may have been anybody's.
+            stamp: What `Database.stamp` gave since.
         """
-        if turns_of is None:
-            self.drop()
-            self._episodes.doubt()
+        self._stamp = stamp
+        if what is None or not what.only_turns:
+            who = None if what is None else what.of
+            self.drop(who)
+            self._episodes.doubt(who)
         else:
-            self._known.pop(turns_of, None)
+            self._known.pop(what.of, None)
 
     def drop(self, who: str | None = None) -> None:
         """Hold no more of a user, or of anybody for None."""

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select
 
 from echat_memory import lately, rows, sealing
-from echat_memory.budget import TOKENS, fit
+from echat_memory.budget import TOKENS, cost, cost_of, fit, tokens
 from echat_memory.comfort import helped_line
 from echat_memory.conflicts import questions
 from echat_memory.episodes import Episodes
@@ -20,7 +20,7 @@ from echat_memory.felt import HEARD, ON_HEARD, ON_WORD, SOUNDED, WORD, turn_mood
 from echat_memory.plans import Recalled, Remembered
 from echat_memory.schema import CueRow, FactRow, PlanRow, SafetyRow, TurnRow, UserRow
 from echat_sdk.cues import Cue
-from echat_sdk.turn import Lang, Recollection, Turn
+from echat_sdk.turn import Episode, Lang, Recollection, Turn
 
 MAX_FACTS = 8
 """Facts that a reply is given."""
@@ -30,7 +30,24 @@ LATELY = timedelta(days=14)
 """What is older says nothing about how somebody is of late."""
 _READ_FACTS = 100
 
-_Fact = tuple[int, str, Fact]  # the id of a fact, how it is told, the fact
+
+class _Fact(NamedTuple):
+    """A fact that holds.
+
+    Attributes:
+        id: Of its row.
+        text: How it is told.
+        fact: It.
+        cost: Estimated tokens that the text takes.
+        words: What it is about; empty where that need not be known, for none is left out.
+    """
+
+    id: int
+    text: str
+    fact: Fact
+    cost: int
+    words: frozenset[str] = frozenset()
+
 
 _USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).scalar_subquery()
 _TURNS = (
@@ -81,27 +98,30 @@ class Basis:
             too old to tell how somebody is of late.
         newest: The rows of their newest turns, newest first; empty for a user without any.
         turns: The turns of the first of them, as many as are given, oldest first.
+        ids: The ids of these turns.
+        lang: The language of the last turn.
         mood: The line on how they were of late.
-        facts: All that holds, newest first.
+        first: The facts that come before all others.
+        facts: The other facts that hold, newest first.
         questions: What is worth asking.
+        cost: Estimated tokens that turns, mood, the first facts and questions take.
     """
 
     since: datetime
     until: datetime
     newest: Sequence[Row[Any]] = ()
     turns: tuple[Turn, ...] = ()
+    ids: tuple[int, ...] = ()
+    lang: Lang = "en"
     mood: str = ""
+    first: tuple[_Fact, ...] = ()
     facts: tuple[_Fact, ...] = ()
     questions: tuple[str, ...] = ()
+    cost: int = 0
 
     def holds(self, now: datetime) -> bool:
         """Whether it is so at a moment."""
         return self.since <= now < self.until
-
-    @property
-    def lang(self) -> Lang:
-        """The language of the last turn."""
-        return _lang(self.newest[0])
 
 
 def read(connection: Connection, who: str, *, turns: int, now: datetime) -> Basis:
@@ -119,23 +139,36 @@ def read(connection: Connection, who: str, *, turns: int, now: datetime) -> Basi
     if not found:
         return Basis(now, until)
     lang = _lang(found[0])
-    facts = tuple(_facts(connection, found[0].user_id, now, lang))
+    facts = list(_facts(connection, found[0].user_id, now, lang))
+    first = tuple(fact for fact in facts if fact.fact.kind is FactKind.BOUNDARY)
+    others = [fact for fact in facts if fact.fact.kind is not FactKind.BOUNDARY]
+    if len(others) > MAX_FACTS:
+        others = [fact._replace(words=_about(fact)) for fact in others]
+    given = Recollection(
+        turns=tuple(turn for _, turn in turns_of(connection, found[:turns])),
+        mood=mood_of(found[:MOOD_TURNS], now, lang),
+        questions=questions((fact.fact for fact in facts), lang),
+    )
     return Basis(
         since=now,
         until=min(
             [until, *(_after(row.created_at, LATELY) for row in found if _is_late(row, now))]
         ),
         newest=found,
-        turns=tuple(turn for _, turn in turns_of(connection, found[:turns])),
-        mood=mood_of(found[:MOOD_TURNS], now, lang),
-        facts=facts,
-        questions=questions((fact for _, _, fact in facts), lang),
+        turns=given.turns,
+        ids=tuple(row.id for row in found[:turns]),
+        lang=lang,
+        mood=given.mood,
+        first=first,
+        facts=tuple(others),
+        questions=given.questions,
+        cost=cost(given) + sum(fact.cost for fact in first),
     )
 
 
 def recollect(
     known: Basis,
-    episodes: Episodes,
+    episodes: Episodes | None,
     who: str,
     query: str,
     *,
@@ -147,7 +180,7 @@ def recollect(
 
     Args:
         known: What it is given whatever was said.
-        episodes: Where earlier turns are searched.
+        episodes: Where earlier turns are searched; None where they may not be.
         who: The user's pseudonym.
         query: The words just heard; facts and earlier turns that fit them are found.
         now: The present moment.
@@ -159,31 +192,44 @@ def recollect(
     """
     if not known.newest:
         return Recalled(Recollection(), Remembered())
-    searched = episodes.find(
-        connection,
-        who,
-        query,
-        newest=known.newest,
-        without=[row.id for row in known.newest[: len(known.turns)]],
-        now=now,
-        lang=known.lang,
-    )
-    if searched is None:
-        return None
-    found, helped = searched
+    found: list[tuple[int, Episode]] = []
+    helped = ""
+    if episodes is not None:
+        searched = episodes.find(
+            connection,
+            who,
+            query,
+            newest=known.newest,
+            without=known.ids,
+            now=now,
+            lang=known.lang,
+        )
+        if searched is None:
+            return None
+        found, helped = searched
     fitting = [(i, episode) for i, episode in found if episode.said]
-    first = [fact for fact in known.facts if fact[2].kind is FactKind.BOUNDARY]
-    best = [*first, *_best([fact for fact in known.facts if fact not in first], query)]
+    others = _best(known.facts, query)
+    best = [*known.first, *others]
     whole = Recollection(
         turns=known.turns,
         mood=known.mood,
-        facts=tuple(text for _, text, _ in best),
+        facts=tuple(fact.text for fact in best),
         episodes=tuple(episode for _, episode in fitting),
         questions=known.questions,
         helped=helped_line(helped, known.lang),
     )
-    given, is_in = fit(whole, budget, first=len(first))
-    ids = [*(fact_id for fact_id, _, _ in best), *(turn_id for turn_id, _ in fitting)]
+    taken = (
+        known.cost
+        + sum(fact.cost for fact in others)
+        + sum(cost_of(episode) for episode in whole.episodes)
+        + tokens(whole.helped)
+    )
+    if taken <= budget:
+        is_in = [True] * (len(best) + len(fitting))
+        given = whole
+    else:
+        given, is_in = fit(whole, budget, first=len(known.first))
+    ids = [*(fact.id for fact in best), *(turn_id for turn_id, _ in fitting)]
     kept = [one for one, there in zip(ids, is_in, strict=True) if there]
     remembered = Remembered(
         facts=tuple(kept[: len(given.facts)]),
@@ -221,7 +267,7 @@ def facts(connection: Connection, who: str, now: datetime) -> tuple[str, ...]:
 
 def fact_lines(connection: Connection, user_id: int, now: datetime, lang: Lang) -> tuple[str, ...]:
     """The lines of what holds of a user, newest first."""
-    return tuple(text for _, text, _ in _facts(connection, user_id, now, lang))
+    return tuple(fact.text for fact in _facts(connection, user_id, now, lang))
 
 
 def newest(
@@ -277,7 +323,11 @@ def _facts(connection: Connection, user_id: int, now: datetime, lang: Lang) -> I
         fact = Fact(FactKind(row.kind), words["subject"], words["value"])
         text = line(fact, told=row.valid_from.date(), today=now.date(), lang=lang)
         if text:
-            yield row.id, text, fact
+            yield _Fact(row.id, text, fact, tokens(text))
+
+
+def _about(fact: _Fact) -> frozenset[str]:
+    return frozenset(_words(f"{fact.text} {also_called(fact.fact)}"))
 
 
 def _best(found: Sequence[_Fact], query: str) -> Sequence[_Fact]:
@@ -285,9 +335,7 @@ def _best(found: Sequence[_Fact], query: str) -> Sequence[_Fact]:
     if len(found) > MAX_FACTS:
         asked = _words(query)
         # Sorting is stable and `found` is newest first.
-        found = sorted(
-            found, key=lambda item: -len(asked & _words(f"{item[1]} {also_called(item[2])}"))
-        )
+        found = sorted(found, key=lambda fact: -len(asked & fact.words))
     return found[:MAX_FACTS]
 
 

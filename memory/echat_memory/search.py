@@ -6,10 +6,11 @@ why it is ours: the libraries at hand build theirs from all texts at once.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -19,7 +20,11 @@ from echat_memory import chinese, words
 K1, B = 1.2, 0.6  # saturation of a term, and how much a long turn is held against it
 MAX_TERMS = 200
 """Terms of one turn that are indexed."""
+USUAL = 12
+"""Terms of a usual turn, which a long one is measured by. Not the mean of those that are held: what
+is held does not hang on the order in which it was read."""
 _MANY = 100
+_FEW = 200  # turns, those of several terms counted for each
 
 _WORD = re.compile(r"[\u3400-\u9fff]+|[^\W_]+(?:'[^\W_]+)?")
 _HAN = re.compile(r"[\u3400-\u9fff]")
@@ -46,7 +51,10 @@ def terms(text: str) -> list[str]:
     found: list[str] = []
     concepts = _concepts()
     before = ""  # the word before, for concepts of two
-    for token in _WORD.findall(text.casefold().replace("’", "'").translate(_SIMPLE)):
+    text = text.casefold()
+    if not text.isascii():
+        text = text.replace("’", "'").translate(_SIMPLE)
+    for token in _WORD.findall(text):
         if "\u3400" <= token[0] <= "\u9fff":
             pairs = [token[i : i + 2] for i in range(len(token) - 1)] or [token]
             found += [pair for pair in pairs if pair not in _STOP]
@@ -131,6 +139,9 @@ def _han_forms() -> re.Pattern[str]:
     return re.compile("|".join(sorted(forms, key=len, reverse=True)))
 
 
+_Posted = tuple["array[int]", "array[float]"]  # where a term is, and what it counts there
+
+
 class Index:
     """The turns of one user by their terms; searched in well under a millisecond."""
 
@@ -138,18 +149,11 @@ class Index:
         self._ids: list[int] = []
         self._places: dict[int, int] = {}
         self._hashes: list[int] = []
-        self._lengths = array("f")  # 0 for a turn that was taken out
-        self._postings: dict[str, tuple[array[int], array[float]]] = {}
-        self._total = 0
-        self._newest = 0
+        self._gone: set[int] = set()  # places of turns that were taken out
+        self._postings: dict[str, _Posted] = {}
 
     def __len__(self) -> int:
         return len(self._places)
-
-    @property
-    def newest(self) -> int:
-        """The greatest id in it; 0 where it is empty."""
-        return self._newest
 
     def knows(self, turn_id: int, source: str) -> bool:
         """Whether this turn is in it as it is."""
@@ -164,22 +168,17 @@ class Index:
             source: What it is known again by; not kept.
             text: What of it can be found.
         """
-        old = self._places.get(turn_id)
-        if old is not None:
-            self._total -= int(self._lengths[old])
-            self._lengths[old] = 0
+        if turn_id in self._places:
+            self._gone.add(self._places[turn_id])
         place = self._places[turn_id] = len(self._ids)
-        counts = Counter(terms(text))
-        length = sum(counts.values())
         self._ids.append(turn_id)
-        self._newest = max(self._newest, turn_id)
         self._hashes.append(hash(source))
-        self._lengths.append(length)
-        self._total += length
+        counts = Counter(terms(text))
+        norm = K1 * (1 - B + B * counts.total() / USUAL)
         for term, count in counts.items():
-            places, times = self._postings.setdefault(term, (array("i"), array("f")))
+            places, weights = self._postings.setdefault(term, (array("i"), array("f")))
             places.append(place)
-            times.append(count)
+            weights.append(count / (count + norm))
 
     def find(self, query: str, k: int, *, without: Iterable[int] = ()) -> list[int]:
         """The ids of the turns that fit best, best first, the newer of equals; at most `k`.
@@ -193,26 +192,40 @@ class Index:
         n = len(self._ids)
         if n > _MANY:  # what is said all the time tells no turn from another
             found = [held for held in found if len(held[0]) * 4 < n] or found
-        if not found or not self._total:
+        if not found:
             return []
-        lengths = np.frombuffer(self._lengths, np.float32)
-        norm = K1 * (1 - B + B * lengths * (len(self) / self._total))
-        scores = np.zeros(n, np.float32)
-        for posted, counts in found:
-            places = np.frombuffer(posted, np.int32)
-            times = np.frombuffer(counts, np.float32)
-            rarity = np.log(1 + (n - len(places) + 0.5) / (len(places) + 0.5))
-            scores[places] += rarity * times * (K1 + 1) / (times + norm[places])
-        scores[lengths == 0] = 0
-        for turn_id in without:
-            if (place := self._places.get(turn_id)) is not None:
-                scores[place] = 0
-        newest_first = scores[::-1]
-        best: list[int] = []
-        for _ in range(k):
-            place = int(newest_first.argmax())
-            if newest_first[place] <= 0:
-                break
-            newest_first[place] = 0
-            best.append(self._ids[n - 1 - place])
-        return best
+        besides = {self._places.get(turn_id) for turn_id in without}
+        if sum(len(places) for places, _ in found) <= _FEW:
+            scored = self._few(found)
+        else:
+            scored = self._best(found, k + len(besides))
+        # The place tells equals apart: what came later is newer.
+        best = sorted((each for each in scored if each[1] not in besides), reverse=True)
+        return [self._ids[place] for _, place in best[:k]]
+
+    def _few(self, found: Sequence[_Posted]) -> list[tuple[float, int]]:
+        """The scores and places of all turns that fit: few, for which arrays are too slow."""
+        scores: dict[int, float] = {}
+        for places, weights in found:
+            rarity = self._rarity(len(places))
+            for place, weight in zip(places, weights, strict=True):
+                scores[place] = scores.get(place, 0) + rarity * weight
+        return [(score, place) for place, score in scores.items() if place not in self._gone]
+
+    def _best(self, found: Sequence[_Posted], most: int) -> list[tuple[float, int]]:
+        """The scores and places of those that fit best, at least so many if there are."""
+        sizes = [len(places) for places, _ in found]
+        places = np.frombuffer(b"".join(places for places, _ in found), np.int32)
+        weights = np.frombuffer(b"".join(weights for _, weights in found), np.float32)
+        rarity = np.repeat([self._rarity(size) for size in sizes], sizes)
+        scores = np.bincount(places, rarity * weights)
+        if self._gone:
+            gone = np.fromiter(self._gone, np.int32)
+            scores[gone[gone < len(scores)]] = 0
+        least = np.partition(scores, -most)[-most] if len(scores) > most else 0
+        fitting = np.flatnonzero(scores >= least if least > 0 else scores)
+        return list(zip(scores[fitting].tolist(), fitting.tolist(), strict=True))
+
+    def _rarity(self, turns: int) -> float:
+        """Of a term that so many turns have."""
+        return math.log(1 + (len(self._ids) - turns + 0.5) / (turns + 0.5))

@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from echat_memory import durable, sqlcipher
 from echat_memory.database import OPENING, Patience
 from echat_memory.keys import Encryption, KeyRing
+from echat_memory.watching import Stamp, Watch
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError, StoreError
 
@@ -178,6 +179,7 @@ class SQLite:
                 self._ring = sqlcipher.open_ring(path, encryption, kek, timeout=timeout)
                 self._file_key = sqlcipher.key_of(path, self._ring)
             self._connection = connect(path, busy_timeout=OPENING, key=self._file_key)
+        self._watch = Watch(path, self._file_key)
         self._waits: Seconds = OPENING  # as the connection was told last
         self._files: dict[str, tuple[int, int]] = {}  # the ones that it has open
 
@@ -210,8 +212,12 @@ class SQLite:
                     self._patience.in_vain()
                 raise
 
-    def stamp(self) -> int:
+    def stamp(self) -> Stamp | None:
         """See `Database.stamp`."""
+        return self._watch.stamp()
+
+    def others(self) -> int:
+        """See `Database.others`."""
         with plain_errors(self.path):
             # Straight to the driver: it is asked at every call.
             driver = self._connection.connection.driver_connection
@@ -237,6 +243,26 @@ class SQLite:
                 self._connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             with transaction(self._connection, write=True):
                 yield self._connection
+
+    @contextmanager
+    def reshaping(self) -> Iterator[Connection]:
+        """See `Database.reshaping`.
+
+        A table is altered by making it anew: what refers to it, itself included, dangles meanwhile.
+        """
+        driver: Any = self._connection.connection.driver_connection
+        with plain_errors(self.path):
+            driver.execute("PRAGMA foreign_keys = OFF")  # means nothing within a transaction
+        try:
+            with self.alone() as connection:
+                yield connection
+                if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                    raise StoreError(
+                        f"rows of {self.path} refer to rows that are not there; put it back from a "
+                        "backup"
+                    )
+        finally:
+            driver.execute("PRAGMA foreign_keys = ON")
 
     def back_up(self, connection: Connection, revision: str) -> None:
         """Copy the file beside itself."""
@@ -281,14 +307,19 @@ class SQLite:
             self._wait_for(OPENING)
             key = self._ring.key(self._ring.newest)
             driver = self._connection.connection.driver_connection
-            sqlcipher.change(driver, key)
-            self._connection.rollback()
-            self._file_key = key
+            self._watch.close()  # it has the old key
+            try:
+                sqlcipher.change(driver, key)
+                self._connection.rollback()
+                self._file_key = key
+            finally:
+                self._watch.use(self._file_key)
             forget_deleted(self._connection, self.path)
         self._ring.drop_old()
 
     def close(self) -> None:
         """Close the file. May be called twice."""
+        self._watch.close()
         self._connection.close()
 
     def _must_be_in_place(self) -> None:

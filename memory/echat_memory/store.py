@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from echat_memory import (
     asked,
@@ -22,12 +22,9 @@ from echat_memory import (
 from echat_memory import trace as tracing
 from echat_memory.forgetting import forget_refused
 from echat_memory.mood_report import MoodReport
-from echat_memory.plans import Recalled, Remembered
-from echat_memory.portable import PortableStore
-from echat_memory.pseudonym import pseudonym
-from echat_memory.recall import MAX_FACTS, Basis
+from echat_memory.ready import Written
+from echat_memory.recalling import PLANS, RecallingStore
 from echat_memory.rows import StoredTurn
-from echat_memory.schema import UserRow
 from echat_memory.trace import Trace
 from echat_sdk.consent import (
     REFUSALS,
@@ -44,25 +41,14 @@ from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Known, Lang, Recollection, Turn
 
-MAX_RECALLED = 1_000
-"""Users of whom is known what their last reply was given, until its turn is kept."""
-
 _PAUSES = frozenset({Purpose.PROCESS_VOICE, Purpose.LONG_TERM_MEMORY})
 """What it takes to keep how somebody pauses."""
-
-_WORDS = frozenset({Purpose.STORE_TRANSCRIPT, Purpose.LONG_TERM_MEMORY})
-"""What it takes to search what somebody said."""
-
-_PLANS = _WORDS | {Purpose.STORE_EMOTION, Purpose.INFER_EMOTION}
-"""What it takes to keep why somebody was answered so; as `forgetting` has it."""
 
 _FELT = frozenset({Purpose.INFER_EMOTION, Purpose.STORE_EMOTION, Purpose.LONG_TERM_MEMORY})
 """What it takes to keep somebody's own word on how they felt; as `forgetting` has it."""
 
-_LOCK_USER = select(UserRow.id).where(UserRow.pseudonym == bindparam("who")).with_for_update()
 
-
-class SQLMemory(PortableStore):
+class SQLMemory(RecallingStore):
     """`echat_sdk.protocols.Memory` in SQL: one SQLite file, or a database of a PostgreSQL server.
 
     Everything is synchronous. Calls from several threads wait for each other; several processes
@@ -104,76 +90,6 @@ class SQLMemory(PortableStore):
         StoreError: the store cannot be opened, or is not one.
     """
 
-    def recall(self, user: str, *, query: str = "") -> Recollection:
-        """What a reply to this user should know: turns, mood, facts, episodes; see `Memory.recall`.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        who, now = pseudonym(self._key, user), self._clock()
-        with self._at_hand():
-            # What `prefetch` has read is there still, nearly always.
-            found = self._recollect(None, who, query, now)
-            if found is None:
-                with self._transaction(write=False) as connection:
-                    found = self._recollect(connection, who, query, now)
-            assert found is not None
-            recalled, allowed = found
-            if not allowed >= _WORDS:
-                self._episodes.forget(who)
-            self._note(who, query, recalled.remembered if allowed >= _PLANS else None)
-        given = recallable(recalled.recollection, allowed)
-        # What is held was said before consent was given, or is of a user whose words are not kept.
-        held = (in_session(turn, allowed) for turn in self._guests.turns(user))
-        turns = (*held, *given.turns)
-        facts = dict.fromkeys((*given.facts, *self._guests.facts(user)))
-        return replace(
-            given, turns=turns[max(0, len(turns) - self._turns) :], facts=tuple(facts)[:MAX_FACTS]
-        )
-
-    def _recollect(
-        self, connection: Connection | None, who: str, query: str, now: datetime
-    ) -> tuple[Recalled, frozenset[str]] | None:
-        """What a reply is given, and what is allowed; without a connection None where rows tell."""
-        said, known = self._ready.consents(who), self._ready.known(who, now)
-        if connection is not None:
-            said = said or self._consents(connection, who)
-            known = known or self._read(connection, who, now)
-        if said is None or known is None:
-            return None
-        recalled = recall.recollect(
-            known, self._episodes, who, query, now=now, budget=self._budget, connection=connection
-        )
-        return None if recalled is None else (recalled, said.allowed(now))
-
-    def _read(self, connection: Connection, who: str, now: datetime) -> Basis:
-        known = recall.read(connection, who, turns=self._turns, now=now)
-        self._ready.hold(who, known)
-        return known
-
-    def _note(self, who: str, query: str, remembered: Remembered | None) -> None:
-        """Hold what a reply was given until its turn is kept; under the lock."""
-        self._recalled.pop(who, None)
-        if remembered is not None:
-            self._recalled[who] = query, remembered
-        if len(self._recalled) > MAX_RECALLED:
-            self._recalled.popitem(last=False)
-
-    def prefetch(self, user: str) -> None:
-        """Make ready what `recall` of this user searches; see `Memory.prefetch`.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        who, now = pseudonym(self._key, user), self._clock()
-        with self._open(write=False) as connection:
-            if self._consents(connection, who).allowed(now) >= _WORDS:
-                self._episodes.prefetch(connection, who, now)
-            else:
-                self._episodes.forget(who)
-            if self._database.stamp() is not None:  # else it would be read again
-                self._read(connection, who, now)
-
     def remember(self, user: str, turn: Turn, *, turn_id: str | None = None) -> str:
         """Make what the user agreed to of a turn, and of the facts told in it, durable.
 
@@ -187,9 +103,9 @@ class SQLMemory(PortableStore):
             StoreError: the store cannot be written, or the user has no turn `turn_id`; nothing
                 was kept.
         """
-        who, now = pseudonym(self._key, user), self._clock()
-        with self._at_hand():  # guests wait for no lock of the database
-            known = self._said(who)
+        who, now = self.pseudonym(user), self._clock()
+        known = self._said(who)  # guests wait for no lock of the database
+        with self._holding:
             query, remembered = self._recalled.get(who, ("", None))
         is_guests = turn_id is not None and self._guests.is_guests(turn_id)
         if not is_guests and permitted(turn, known.allowed(now)) is not None:
@@ -200,17 +116,17 @@ class SQLMemory(PortableStore):
                 row_id = remembering.remember(
                     connection, who, turn, turn_id=turn_id, now=now, allowed=allowed
                 )
-                if row_id is not None and allowed >= _PLANS:
+                if row_id is not None and allowed >= PLANS:
                     given = remembered if query == turn.transcript else None
                     plans.write(connection, row_id, turn, given)
+                if row_id is not None and turn_id is not None:
+                    with self._holding:
+                        self._episodes.change(who, row_id)
                 return known, row_id
 
-            known, row_id = self._write(write, turns_of=who)
+            known, row_id = self._write(write, what=Written(who))
             allowed = known.allowed(now)
             if row_id is not None:
-                if turn_id is not None:
-                    with self._lock:
-                        self._episodes.change(who, row_id)
                 if Purpose.STORE_TRANSCRIPT not in allowed:
                     self._guests.hold(user, str(row_id), in_session(turn, allowed))
                 return str(row_id)
@@ -225,7 +141,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             if self._consents(connection, who).allowed(now) >= _PAUSES:
                 return pauses.read(connection, who)
@@ -237,7 +153,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be written; what was kept before stays.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
 
         def write(connection: Connection) -> bool:
             if not self._consents(connection, who, lock=True).allowed(now) >= _PAUSES:
@@ -245,7 +161,7 @@ class SQLMemory(PortableStore):
             pauses.write(connection, who, profile)
             return True
 
-        if not (self.allowed(user) >= _PAUSES and self._write(write, turns_of=who)):
+        if not (self.allowed(user) >= _PAUSES and self._write(write, what=Written())):
             self._guests.keep_pauses(user, profile)
 
     def consents(self, user: str) -> Consents:
@@ -254,8 +170,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        with self._at_hand():
-            return self._said(pseudonym(self._key, user))
+        return self._said(self.pseudonym(user))
 
     def allowed(self, user: str) -> frozenset[str]:
         """The purposes that this user may be used for now.
@@ -296,7 +211,7 @@ class SQLMemory(PortableStore):
             StoreError: nothing was kept; or the rows are deleted but something keeps what they
                 leave behind from being removed; says which.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
 
         def write(connection: Connection) -> dict[str, int]:
             known = self._consents(connection, who, lock=True)
@@ -321,30 +236,13 @@ class SQLMemory(PortableStore):
                 audit.append(connection, **told, detail=detail, at=now)
             return counts
 
-        counts = self._write(write)
+        counts = self._write(write, what=Written(who, only_turns=False))
         self._drop_held(who)
         if state in REFUSALS:
             if Purpose.PROCESS_VOICE in ([purposes] if isinstance(purposes, str) else purposes):
                 self._guests.forget(user)
             self._forget_deleted(changed=True)
         return counts
-
-    def _consents(self, connection: Connection, who: str, *, lock: bool = False) -> Consents:
-        """What a user said; with `lock`, nobody else can add to it in this transaction."""
-        if (held := self._ready.consents(who)) is not None:
-            return held
-        if lock:
-            connection.execute(_LOCK_USER, {"who": who})
-        said = Consents(consents.read(connection, who), self._unasked, self._barred)
-        self._ready.hold(who, said)
-        return said
-
-    def _said(self, who: str) -> Consents:
-        """What a user said, inside `_at_hand`."""
-        if (held := self._ready.consents(who)) is not None:
-            return held
-        with self._transaction(write=False) as connection:
-            return self._consents(connection, who)
 
     def mood(self, user: str, *, since: date | None = None, zone: tzinfo = UTC) -> MoodReport:
         """How a user has sounded: days, sittings, home base, deviation, trend.
@@ -360,7 +258,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         today = now.astimezone(zone).date()
         with self._open(write=False) as connection:
             turns = felt.read(connection, who, since=since, today=today)
@@ -380,7 +278,7 @@ class SQLMemory(PortableStore):
             ConsentError: the user did not agree that how they sounded is kept.
             StoreError: the store cannot be written, or the user has no turn `turn_id`.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
 
         def write(connection: Connection) -> None:
             if not self._consents(connection, who, lock=True).allowed(now) >= _FELT:
@@ -389,7 +287,7 @@ class SQLMemory(PortableStore):
             told = {"who": who, "actor": "user", "action": "own word"}
             audit.append(connection, **told, detail={"turn": turn_id}, at=now)
 
-        self._write(write)
+        self._write(write, what=Written(who, only_turns=False))
 
     def show(self, user: str, limit: int = 20) -> list[StoredTurn]:
         """The last turns of a user, oldest first; none for a user never met.
@@ -397,7 +295,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who = self.pseudonym(user)
         with self._open(write=False) as connection:
             return [
                 StoredTurn(
@@ -420,7 +318,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the user has no such turn, or the store cannot be read.
         """
-        who = pseudonym(self._key, user)
+        who = self.pseudonym(user)
         row_id = None if turn_id is None else remembering.row_of(turn_id)
         with self._open(write=False) as connection:
             found = tracing.trace(connection, who, row_id)
@@ -434,7 +332,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             return recall.facts(connection, who, now)
 
@@ -444,7 +342,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             allowed = self._consents(connection, who).allowed(now)
             found = asked.known(connection, who, now, lang)
@@ -458,7 +356,7 @@ class SQLMemory(PortableStore):
         Raises:
             StoreError: the store cannot be read.
         """
-        who, now = pseudonym(self._key, user), self._clock()
+        who, now = self.pseudonym(user), self._clock()
         with self._open(write=False) as connection:
             kept = asked.last_turn(connection, who, now)
         return max(filter(None, (kept, self._guests.last(user))), default=(now, None))[1]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from echat_memory import recall, sealing
 from echat_memory.comfort import helped_line
-from echat_memory.episodes import told_then
+from echat_memory.earlier import told_then
 from echat_memory.facts import Fact, FactKind, line
 from echat_memory.plans import Remembered, read
 from echat_memory.schema import FactRow, PlanRow

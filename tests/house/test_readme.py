@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -70,3 +72,38 @@ def test_the_example_with_tools_uses_them(tmp_path: Path) -> None:
         check=True,
     )
     assert "Your timer is set for 5 minutes." in done.stdout
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_the_example_of_openais_client_is_answered_by_a_server(tmp_path: Path) -> None:
+    echat = [sys.executable, "-m", "echat_sdk"]
+    keys = ["--key-file", str(tmp_path / "keys.json")]
+    made = subprocess.run(
+        [*echat, "keys", "new", "mine", "--json", *keys], capture_output=True, text=True, check=True
+    )
+    with subprocess.Popen(
+        [*echat, "serve", "--port", "0", *keys], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        link = server.stdout.readline()
+        (root,) = re.findall(r"http://127\.0\.0\.1:\d+", link)
+        try:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    str(ROOT / "examples/realtime.py"),
+                    str(ROOT / "examples/audio/sad.wav"),
+                    "answer.wav",
+                    f"{root}/v1",
+                ],
+                cwd=tmp_path,
+                env={**os.environ, "OPENAI_API_KEY": json.loads(made.stdout)["key"]},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        finally:
+            server.terminate()
+    assert "My dog Rex died yesterday" in done.stdout
+    assert (tmp_path / "answer.wav").stat().st_size > 20_000

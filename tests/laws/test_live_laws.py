@@ -90,10 +90,16 @@ def test_any_conversation_keeps_the_laws(
     check(played(schedule, lines, Guess() if judges else None))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_ten_thousand_conversations_keep_the_laws() -> None:
-    for seed in range(10_000):
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(1_500, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=pytest.mark.endurance),
+    ],
+)
+def test_so_many_conversations_keep_the_laws(count: int) -> None:
+    for seed in range(count):
         chance = random.Random(seed)
         schedule = [
             (number % 2 == 1, chance.choice((3, 10, 20, 30, 60, 120)))

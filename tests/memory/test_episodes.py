@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from echat_memory import SQLMemory, episodes
+from echat_memory import SQLMemory, earlier, episodes
 from echat_sdk.consent import REMEMBERED
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.turn import Episode, Recollection, Turn
@@ -127,7 +127,7 @@ def test_a_long_turn_is_cut_between_words(memory: SQLMemory) -> None:
     memory.remember("ada", Turn(f"I saw a seal {'and a whale ' * 30}."))
     chatter(memory)
     (text,) = said(memory.recall("ada", query="seal"))
-    assert len(text) <= episodes.MAX_SAID + 1
+    assert len(text) <= earlier.MAX_SAID + 1
     assert text.endswith(("whale…", "and…", "a…"))
 
 

@@ -160,7 +160,7 @@ def _dies_at(store: Path, manifest: Path, how: dict[str, Any], step: int) -> boo
     return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
-_EVERY = [pytest.mark.slow, pytest.mark.timeout(1200)]
+_EVERY = [pytest.mark.endurance, pytest.mark.timeout(1200)]
 
 
 @sqlite_only
@@ -168,6 +168,7 @@ _EVERY = [pytest.mark.slow, pytest.mark.timeout(1200)]
     "step",
     [
         pytest.param(19, marks=pytest.mark.timeout(90)),
+        pytest.param(7, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
         pytest.param(1, marks=_EVERY),
     ],
 )

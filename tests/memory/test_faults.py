@@ -171,7 +171,9 @@ def test_a_call_that_fails_at_any_statement_is_told_and_done_again(
                 if call in LONG:
                     is_done = personal(left) == personal(after)
                     assert ("rows are deleted" in str(error)) == is_done
-            CALLS[call](memory, "ada")
+            # Whether somebody has written may stay unknown: then all is read again.
+            if error is not None or personal(left) != personal(after):
+                CALLS[call](memory, "ada")
             assert personal(rows(store, sql)) == personal(after)
             assert memory.remember("bob", WHOLE)
 

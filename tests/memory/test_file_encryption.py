@@ -330,7 +330,8 @@ def _restored(files: dict[Path, bytes], folder: Path) -> None:
 
 _KILLS = [
     pytest.param(6, marks=pytest.mark.timeout(60)),
-    pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+    pytest.param(100, marks=[pytest.mark.endurance, pytest.mark.timeout(600)]),
 ]
 
 

@@ -2,7 +2,7 @@
 
 A step is a statement, or the moment between a commit and its promise. What a commit itself does
 until it is durable is taken apart in `test_power_loss.py`; here the random kills hit it.
-`pytest tests/memory/test_kills.py -m slow -s` tells how many there were.
+`pytest tests/memory/test_kills.py -m endurance -s` tells how many there were.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def tell(nursery: Nursery, what: str) -> None:
     "rounds",
     [
         pytest.param(1, marks=pytest.mark.timeout(60)),
-        pytest.param(3, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+        pytest.param(3, marks=[pytest.mark.endurance, pytest.mark.timeout(600)]),
     ],
 )
 def test_a_kill_at_any_step_of_a_turn_loses_no_promise(
@@ -148,8 +148,10 @@ def test_a_kill_at_any_step_of_a_turn_loses_no_promise(
     tell(nursery, "at every step of a turn")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "kills", [pytest.param(800, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+    "kills",
+    [pytest.param(150, marks=pytest.mark.slow), pytest.param(800, marks=pytest.mark.endurance)],
 )
 def test_a_kill_at_a_random_moment_loses_no_promise(
     store: Path, nursery: Nursery, kills: int
@@ -170,8 +172,9 @@ def test_a_kill_at_a_random_moment_loses_no_promise(
     [
         pytest.param("erase", 5, marks=pytest.mark.timeout(60)),
         *(
-            pytest.param(work, 1, marks=[pytest.mark.slow, pytest.mark.timeout(300)])
+            pytest.param(work, step, marks=[mark, pytest.mark.timeout(600)])
             for work in ("erase", "consent", "sweep")
+            for step, mark in ((4, pytest.mark.slow), (1, pytest.mark.endurance))
         ),
     ],
 )
@@ -201,7 +204,7 @@ def test_a_kill_at_any_step_of_what_ends_turns_leaves_all_or_nothing_and_others_
     "step",
     [
         pytest.param(61, marks=pytest.mark.timeout(60)),
-        pytest.param(5, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+        pytest.param(5, marks=[pytest.mark.endurance, pytest.mark.timeout(600)]),
     ],
 )
 def test_a_kill_at_any_step_of_a_migration_loses_nothing(

@@ -59,6 +59,28 @@ def first(new_store: Path | str) -> Path | str:
     return new_store
 
 
+def test_a_fact_that_took_anothers_place_still_does_after_a_migration(
+    first: Path | str, sql: Sql
+) -> None:
+    with (
+        closing(open_database(first, timeout=5)) as database,
+        database.transaction(write=True) as connection,
+    ):
+        for number, name, place in ((2, "Max", "NULL"), (1, "Rex", "2")):
+            ended = "NULL" if place == "NULL" else "'2026-03-02 00:00:00.000000'"
+            connection.exec_driver_sql(
+                "INSERT INTO facts (id, user_id, turn_id, kind, subject, value, valid_from,"
+                f" valid_to, superseded_by) VALUES ({number}, 1, 1, 'name', 'dog', '{name}',"
+                f" '2026-03-02 00:00:00.000000', {ended}, {place})"
+            )
+    query = "SELECT value, superseded_by FROM facts ORDER BY id"
+    before = sql(first, query)
+    assert any(later is not None for _, later in before)
+    with closing(SQLMemory(first, unasked=REMEMBERED)) as memory:
+        assert any("Max" in fact for fact in memory.facts("ada"))
+    assert sql(first, query) == before
+
+
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
     """Migrations with one that this program does not have yet."""

@@ -101,6 +101,7 @@ def losses(
 
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
+WHOLE = [pytest.mark.endurance, pytest.mark.timeout(600)]
 
 
 @pytest.mark.timeout(60)
@@ -108,13 +109,16 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
     ("turns", "mode", "torn"),
     [
         (21, "", 0),
-        pytest.param(44, "", 1, marks=SLOW),
-        pytest.param(22, "fields", 1, marks=SLOW),
-        pytest.param(8, "file", 1, marks=SLOW),
+        pytest.param(14, "", 1, marks=SLOW),
+        pytest.param(7, "fields", 1, marks=SLOW),
+        pytest.param(4, "file", 1, marks=SLOW),
+        pytest.param(44, "", 1, marks=WHOLE),
+        pytest.param(22, "fields", 1, marks=WHOLE),
+        pytest.param(8, "file", 1, marks=WHOLE),
     ],
 )
 def test_no_promise_is_lost_with_the_power(in_ram: Path, turns: int, mode: str, torn: int) -> None:
-    """`pytest tests/memory/test_power_loss.py -m slow -s` tells how often it was cut."""
+    """`pytest tests/memory/test_power_loss.py -m endurance -s` tells how often it was cut."""
     cuts, wrong = losses(in_ram, turns, mode=mode, torn=torn)
     sys.stdout.write(f"\n{turns} turns, the power cut {cuts} times: {len(wrong)} promises broken")
     assert wrong == []

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from echat_memory import SQLMemory
+from echat_memory import SQLMemory, episodes
+from echat_memory.earlier import Earlier
+from echat_memory.episodes import Held
 from echat_sdk.consent import REMEMBERED, ConsentState, Purpose
 from echat_sdk.cues import Cue, Cues, Emotion
+from echat_sdk.pause_profile import PauseProfile
 from echat_sdk.turn import Turn
 
 Clock = Any  # of conftest
@@ -68,6 +72,29 @@ def test_what_is_told_of_another_user_leaves_who_was_made_ready_so(many: SQLMemo
     with statements(many) as seen:
         many.recall("ada", query="my roses")
     assert seen == []
+
+
+OTHERS: dict[str, Callable[[SQLMemory], object]] = {
+    "a yes": lambda memory: memory.consent("bob", Purpose.TRAIN),
+    "a no": lambda memory: memory.consent("bob", Purpose.STORE_EMOTION, ConsentState.DENIED),
+    "own word": lambda memory: memory.report("bob", memory.show("bob")[0].id, Emotion.HAPPY),
+    "pauses": lambda memory: memory.keep_pauses("bob", PauseProfile(mean=0.9, count=3)),
+    "an erasure": lambda memory: memory.erase("bob"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("database", ["sqlite"])
+def test_what_another_user_says_or_takes_back_leaves_who_was_made_ready_so(
+    many: SQLMemory, what: str
+) -> None:
+    many.remember("bob", said("I like tea."))
+    many.prefetch("ada")
+    OTHERS[what](many)
+    with statements(many) as seen:
+        found = many.recall("ada", query="my roses")
+    assert seen == []
+    assert [episode.said for episode in found.episodes] == [ROSES]
 
 
 @pytest.mark.parametrize("database", ["sqlite"])
@@ -165,16 +192,22 @@ DONE: dict[str, Callable[[SQLMemory, Clock], object]] = {
     "grant": lambda memory, _: memory.consent("ada", Purpose.STORE_EMOTION),
     "erase": lambda memory, _: memory.erase("ada"),
     "prefetch": lambda memory, _: memory.prefetch("ada"),
+    "recall": lambda memory, _: memory.recall("ada", query="my roses"),
+    "pauses": lambda memory, _: memory.keep_pauses("ada", PauseProfile(mean=0.9, count=3)),
     "wait": lambda _, clock: clock.advance(hours=9),
     "wait long": lambda _, clock: clock.advance(days=13),
 }
 
 
-@settings(max_examples=25)
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from(sorted(DONE))), max_size=12))
-def test_whatever_two_processes_did_one_recalls_what_a_fresh_one_does(
-    empty_store: Path, done: list[tuple[bool, str]]
-) -> None:
+_Done = list[tuple[bool, str]]
+_MUCH: st.SearchStrategy[_Done] = st.lists(
+    st.tuples(st.booleans(), st.sampled_from(sorted(DONE))), max_size=12
+)
+
+
+@contextmanager
+def two(empty_store: Path) -> Iterator[tuple[SQLMemory, SQLMemory, Callable[[], None], _Clock]]:
+    """A store, opened twice; a call that compares the first with a fresh one; the clock of all."""
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "echat.db"
@@ -189,10 +222,48 @@ def test_whatever_two_processes_did_one_recalls_what_a_fresh_one_does(
             one.remember("ada", said(ROSES))
             for number in range(3):
                 one.remember("ada", said(f"I walked {number} miles.", "happy"))
-            one.prefetch("ada")
-            for is_other, what in done:
-                DONE[what](other if is_other else one, clock)
-            with closing(opened()) as fresh:
-                query = "How are my roses?"
-                assert one.recall("ada", query=query) == fresh.recall("ada", query=query)
-                assert one.consents("ada") == fresh.consents("ada")
+
+            def compare() -> None:
+                with closing(opened()) as fresh:
+                    query = "How are my roses?"
+                    wanted = fresh.recall("ada", query=query)
+                    assert one.at_hand("ada", query=query) in (None, wanted)
+                    assert one.recall("ada", query=query) == wanted
+                    assert one.consents("ada") == fresh.consents("ada")
+
+            yield one, other, compare, clock
+
+
+@settings(max_examples=25)
+@given(_MUCH)
+def test_whatever_two_processes_did_one_recalls_what_a_fresh_one_does(
+    empty_store: Path, done: _Done
+) -> None:
+    with two(empty_store) as (one, other, compare, clock):
+        one.prefetch("ada")
+        for is_other, what in done:
+            DONE[what](other if is_other else one, clock)
+        compare()
+
+
+@settings(max_examples=25)
+@given(_MUCH)
+def test_whatever_is_done_while_somebody_is_made_ready_is_recalled(
+    empty_store: Path, done: _Done
+) -> None:
+    left = iter(done)
+    take = Held.take_slowly
+
+    def slowly(held: Held, turns: list[Earlier]) -> None:
+        take(held, turns)
+        for is_other, what in islice(left, 3):
+            DONE[what](other if is_other else one, clock)
+
+    with two(empty_store) as (one, other, compare, clock), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(episodes, "PIECE", 2)
+        patch.setattr(Held, "take_slowly", slowly)
+        one.prefetch("ada")
+        compare()
+        for is_other, what in left:
+            DONE[what](other if is_other else one, clock)
+        compare()

@@ -220,7 +220,7 @@ def _dies_at(store: Path, work: Callable[[Path], None], statement: int) -> bool:
     return os.waitpid(_in_child(run), 0)[1] == signal.SIGKILL
 
 
-_EVERY = [pytest.mark.slow, pytest.mark.timeout(1200)]
+_EVERY = [pytest.mark.endurance, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_kill_at_any_statement_leaves_every_row_readable_and_the_work_to_be_en
     "kills",
     [
         pytest.param(8, marks=pytest.mark.timeout(60)),
-        pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param(50, marks=[pytest.mark.endurance, pytest.mark.timeout(600)]),
     ],
 )
 def test_a_kill_at_a_random_moment_while_another_process_writes_loses_nothing(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from echat_sdk.audio import Seconds
+from echat_sdk.bridge import Worker
 from echat_sdk.server.allowance import Allowance
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.observer import Observer, Silence
@@ -49,6 +50,7 @@ class Realtime:
         self._service = service
         self._limits = limits or Limits()
         self._observer = observer or Silence()
+        self._opening = Worker("echat-opening")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept it, and serve it to its end."""
@@ -59,7 +61,10 @@ class Realtime:
         caller: Caller = scope["state"]["caller"]
         model = socket.query_params.get("model", "")[:200]
         try:
-            session = Session(self._service, caller, model, wiring.put, on_turn=self._observer.turn)
+            vad = await self._opening.call(self._service.open_vad)
+            session = Session(
+                self._service, caller, model, wiring.put, vad, on_turn=self._observer.turn
+            )
             async with asyncio.timeout(self._limits.total_seconds):
                 await _serve(session, wiring)
         except TimeoutError:

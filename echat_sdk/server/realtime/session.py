@@ -13,7 +13,7 @@ from echat_sdk.agent.events import State
 from echat_sdk.audio import FRAME_SECONDS, Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
-from echat_sdk.protocols import Forgetting, Memory
+from echat_sdk.protocols import VAD, Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
 from echat_sdk.server.realtime.account import AccountDesk
@@ -46,6 +46,7 @@ class Session:
         caller: Whose it is.
         model: As the client called it.
         send: Takes events, without waiting.
+        vad: Tells speech; its own.
         on_turn: Told of each turn that ended.
     """
 
@@ -55,6 +56,7 @@ class Session:
         caller: Caller,
         model: str,
         send: Callable[[dict[str, Any]], None],
+        vad: VAD,
         on_turn: Callable[[Turn], None] = lambda turn: None,
     ) -> None:
         self.id = new_id("sess")
@@ -91,7 +93,7 @@ class Session:
             think=service.think,
             lang=service.lang,
             audio=self._line,
-            vad=service.open_vad(),
+            vad=vad,
             turn_end=service.turn_end,
             policy=self._config.turns.policy(service.policy),
             manner=service.manner(self._user),
@@ -136,9 +138,15 @@ class Session:
                     self._aside_mind.abandon()
 
     async def _begin(self) -> None:
+        fault = None
         if self._began:
-            self._change(self._config.updated(self._began, self._service.voices))
+            try:
+                self._change(self._config.updated(self._began, self._service.voices))
+            except Fault as error:  # whoever made the secret asked for what cannot be
+                fault = error
         self._send({"type": "session.created", "session": await self._told()})
+        if fault is not None:
+            self._send(fault.as_event(None))
         conversation = {"id": self._conversation.id, "object": "realtime.conversation"}
         self._send({"type": "conversation.created", "conversation": conversation})
 

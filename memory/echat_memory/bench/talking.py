@@ -77,7 +77,9 @@ class Ours:
 
     async def recall(self, user: str, query: str) -> int:
         """See `Side`."""
-        found = await self._call(user, lambda: self._memory.recall(user, query=query))
+        found = self._memory.at_hand(user, query=query) if self._workers[user].is_idle else None
+        if found is None:
+            found = await self._call(user, lambda: self._memory.recall(user, query=query))
         return len(found.turns)
 
     async def open(self, user: str, turn: Turn) -> str:

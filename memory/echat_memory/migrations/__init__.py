@@ -40,7 +40,7 @@ def migrate(database: Database, *, scripts: Path = SCRIPTS, head: str = HEAD) ->
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
-    with database.alone() as connection:
+    with database.reshaping() as connection:
         revision = _revision(connection, database)
         if revision == head:
             return None

@@ -3,6 +3,8 @@ a refusal."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,3 +189,41 @@ async def test_a_keeper_forgets_what_waits_since_a_moment_and_keeps_the_order() 
     assert await store.call(lambda: keeper.forget(since=noon)) == 2
     assert [turn.transcript for turn in await store.call(keeper.held)] == list("012")
     await store.closed(2)
+
+
+class Quick(RAMMemory):
+    """A memory that has all at hand, and counts how it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def at_hand(self, user: str, *, query: str = "") -> Recollection | None:
+        self.asked.append("at hand")
+        return Recollection(turns=(TURN,))
+
+
+def test_what_is_at_hand_is_taken_unless_something_waits_to_be_written() -> None:
+    memory, worker, gate = Quick(), Worker("store"), threading.Event()
+    keeper = Keeper(memory, worker, "ada")
+    try:
+        assert keeper.at_hand("x") == Recollection(turns=(TURN,))
+        worker.submit(gate.wait, 5)
+        assert keeper.at_hand("x") is None  # what waits may be the turn before this one
+        gate.set()
+        while not worker.is_idle:
+            time.sleep(0.001)
+        keeper.told = (Turn("told"),)
+        found = keeper.at_hand("x")
+        assert found is not None
+        assert [turn.transcript for turn in found.turns] == ["told", TURN.transcript]
+        assert memory.asked == ["at hand"] * 2
+    finally:
+        gate.set()
+        worker.close()
+
+
+def test_of_a_memory_that_must_read_nothing_is_at_hand() -> None:
+    worker = Worker("store")
+    assert Keeper(RAMMemory(), worker, "ada").at_hand("x") is None
+    worker.close()

@@ -118,7 +118,7 @@ class Server:
 
     def app(self) -> Starlette:
         return app.build(
-            Service(FakeModel(), self.memory, ScriptedVAD),
+            Service(FakeModel(), self.memory, RAMMemory, ScriptedVAD),
             access=Access(self.secrets, self.keys, self.origins, self.nobody),
             limits=self.limits,
             metrics=self.metrics,

@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_what_cannot_be_is_told_in_one_line(
     assert "Traceback" not in error
 
 
+def test_a_key_that_has_expired_is_none_to_start_with(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Keys(home / "server-keys.json").new("old", expires=datetime.now(UTC))
+    assert cli.run(["serve", "--behind-proxy"]) == 2
+    assert "no key counts" in capsys.readouterr().err
+    assert "has ended" in done("keys", "list")
+
+
 def test_beyond_loopback_a_key_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:
     done("keys", "new", "k")
     assert cli.run(["serve", "--host", "0.0.0.0"]) == 2
@@ -115,7 +125,7 @@ def test_a_missing_package_is_told_with_what_installs_it(
 
 @contextmanager
 def scripted(_: Settings) -> Iterator[Service]:
-    yield Service(FakeModel(), RAMMemory(), ScriptedVAD)
+    yield Service(FakeModel(), RAMMemory(), RAMMemory, ScriptedVAD)
 
 
 @pytest.fixture

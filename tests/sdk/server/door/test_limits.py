@@ -5,6 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -238,6 +239,22 @@ def test_a_body_that_is_too_long_is_refused_said_or_not(server: Server) -> None:
             assert (response.status_code, code(response)) == (413, "too_large")
             assert "content-security-policy" in response.headers
         assert client.post("/v1/audio/speech", content=b"x" * 2000, headers=key).is_success
+
+
+async def test_of_a_body_that_says_it_is_too_long_nothing_is_read() -> None:
+    sent: list[Any] = []
+
+    async def unread(*_: object) -> Any:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for said in (b"101", b"9" * 5000):
+        headers = [(b"content-length", said)]
+        scope: Scope = {"type": "http", "path": "/", "headers": headers}
+        await Bodies(unread, Limits(), {"/": 100})(scope, unread, send)
+    assert [each["status"] for each in sent if "status" in each] == [413, 413]
 
 
 def test_a_body_that_trickles_is_given_up_and_one_that_came_is_waited_with() -> None:

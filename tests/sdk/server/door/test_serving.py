@@ -16,14 +16,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from openai import AuthenticationError, OpenAI, PermissionDeniedError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -33,6 +29,7 @@ from echat_sdk.errors import ConfigError
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.serving import Listening, check, serve
 from tests.sdk.server.door.parts import Server, bearer
+from tests.sdk.server.tls import certificate
 
 HERE = Listening(port=0)
 
@@ -227,7 +224,6 @@ def test_the_connection_over_the_cap_is_refused_and_those_before_go_on(server: S
         first.recv()
         second.recv()
         with socket.create_connection(("localhost", here.port), 5):
-            time.sleep(0.05)
             assert here.get("/v1/models", key)[0] == 503
         first.send("still here")
         assert first.recv() == "still here"
@@ -262,29 +258,6 @@ def test_a_port_that_is_taken_is_told_in_one_line(server: Server) -> None:
     lost = Listening(host="no-such-host.invalid")
     with pytest.raises(ConfigError, match="cannot listen on no-such-host"):
         asyncio.run(serve(server.app(), lost, drain=0, ending=asyncio.Event()))
-
-
-def certificate(folder: Path) -> Path:
-    """One of `localhost`, signed by itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path = folder / "server.pem"
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 def test_over_tls_a_client_that_trusts_the_certificate_talks(

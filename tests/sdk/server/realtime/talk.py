@@ -160,7 +160,9 @@ def converse(
     async def main() -> None:
         client = Client(asyncio.Queue())
         made.append(client)
-        session = Session(service, caller or Caller("key", user="ada"), "echat", client.take)
+        session = Session(
+            service, caller or Caller("key", user="ada"), "echat", client.take, LoudVAD()
+        )
 
         async def events() -> Told | None:
             while (event := await client.put.get()) is not None:

@@ -40,7 +40,7 @@ def app_of(
     **more: Any,
 ) -> ASGIApp:
     """The endpoints alone, with a caller put where the door puts it."""
-    service = Service(model or FakeModel(), memory or RAMMemory(), vad, **more)
+    service = Service(model or FakeModel(), memory or RAMMemory(), RAMMemory, vad, **more)
     app = Starlette(routes=routes(service, limits))
 
     async def let_in(scope: Connection, receive: Receive, send: Send) -> None:
