@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
+from echat_sdk.server import allocator
 from echat_sdk.server.allowance import Allowance
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.observer import Observer, Silence
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 _SLOW: Seconds = 10.0
 """How long one message may take to be sent: whoever reads slower is let go."""
 
+_FREED: Seconds = 1.0
+_PAUSE: Seconds = 0.005  # for each event that was too many: who floods is read more slowly
+_MUCH = 1024 * 1024  # bytes of a message
 _MOST_UNSENT = 32 * 1024 * 1024  # bytes of events
 _POLICY, _TOO_BIG, _TRY_LATER, _GOING = 1008, 1009, 1013, 1001
 
@@ -75,6 +79,10 @@ class Realtime:
             raise
         else:
             await wiring.close(wiring.code, wiring.reason)
+        finally:
+            if wiring.has_heard_much:
+                # Once the session itself is freed.
+                asyncio.get_running_loop().call_later(_FREED, allocator.give_back)
 
 
 async def _serve(session: Session, wiring: _Wiring) -> None:
@@ -93,6 +101,7 @@ class _Wiring:
     Attributes:
         code: With which the socket is closed.
         reason: Why, in words.
+        has_heard_much: Whether a message was large.
     """
 
     def __init__(self, socket: WebSocket, limits: Limits, *, is_beta: bool) -> None:
@@ -109,6 +118,7 @@ class _Wiring:
         self._events = Allowance(limits.events_per_second, limits.events_burst)
         self._sound = Allowance(limits.audio_rate, limits.audio_burst)
         self.code, self.reason = 1000, ""
+        self.has_heard_much = False
 
     def put(self, event: dict[str, Any]) -> None:
         """Send an event, behind those that wait."""
@@ -169,6 +179,8 @@ class _Wiring:
                 return event
             except Fault as fault:
                 self.put(fault.as_event(event_id))
+                if fault.code == "rate_limit_exceeded":
+                    await asyncio.sleep(_PAUSE)
         return None
 
     async def close(self, code: int, reason: str) -> None:
@@ -207,6 +219,7 @@ class _Wiring:
         if message["type"] != "websocket.receive":
             return None
         text: str | bytes = message.get("text") or message.get("bytes") or ""
+        self.has_heard_much = self.has_heard_much or len(text) > _MUCH
         if len(text) > self._limits.message_bytes:
             self._let_go(_TOO_BIG, f"messages have at most {self._limits.message_bytes} bytes")
             return None

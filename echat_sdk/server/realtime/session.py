@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from echat_sdk.agent import Agent
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import State
-from echat_sdk.audio import FRAME_SECONDS, Seconds
+from echat_sdk.audio import FRAME_SECONDS, Hertz, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
 from echat_sdk.protocols import VAD, Forgetting, Memory
@@ -223,12 +224,15 @@ class Session:
                     code="audio_buffer_full",
                     param="audio",
                 )
-            self._buffer.push(self._line.framed(samples, rate))
+            async for piece in _in_pieces(samples, rate):
+                self._buffer.push(self._line.framed(piece, rate))
             return
         speaks = self._agent.state in (State.SPEAKING, State.OVERLAPPED)
         if speaks and not config.turns.interrupt_response:
             samples = samples * 0  # who may not interrupt is not heard meanwhile
-        self._line.hear(samples, rate)
+        self._line.check(len(samples) / rate)
+        async for piece in _in_pieces(samples, rate):
+            self._line.hear(piece, rate)
 
     async def _commit(self, event: dict[str, Any]) -> None:
         if self._config.turns.kind != "none":
@@ -256,7 +260,7 @@ class Session:
         assert item.ear is not None
         if self._is_over:
             return  # there is nobody to tell, and soon no model's thread
-        task = self._spawn(self._transcribe(item, item.ear), "transcribing")
+        task = self._spawn(partial(self._transcribe, item, item.ear), "transcribing")
         self._transcribing.add(task)
         task.add_done_callback(self._transcribing.discard)
 
@@ -279,7 +283,10 @@ class Session:
         for sound in item.sound:
             item.ear = item.ear or self._agent.conversation.spoken()
             form = self._config.hears_as
-            item.ear.push(Line(form.rate).framed(form.decode(sound), form.rate))
+            line = Line(form.rate)
+            async for piece in _in_pieces(form.decode(sound), form.rate):
+                item.ear.push(line.framed(piece, form.rate))
+        item.sound.clear()
         previous = self._conversation.add(item, event.get("previous_item_id"))
         for what in ("added", "done"):
             told = {"previous_item_id": previous, "item": item.to_json()}
@@ -441,10 +448,10 @@ class Session:
         if answer is None or not answer.turn_id:
             return
         if answer.is_cut:
-            self._spawn(self._agent.conversation.kept(self._cut, answer), "cut")
+            self._spawn(partial(self._agent.conversation.kept, self._cut, answer), "cut")
         for kind in ("mood", "trace"):
             if kind in self._config.events:
-                self._spawn(self._tell_after(kind, answer.turn_id, response), kind)
+                self._spawn(partial(self._tell_after, kind, answer.turn_id, response), kind)
 
     async def _tell_after(self, kind: str, turn_id: str, response: str) -> None:
         told = await self._desk.after_turn(kind, turn_id)
@@ -452,13 +459,21 @@ class Session:
             told["type"] = f"echat.{kind}"
             self._send({**told, "response_id": response} if kind == "trace" else told)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> asyncio.Task[None]:
         """Start what the session waits for at its end; what goes wrong is told."""
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except EChatError as error:
                 self._teller.fail(error)
 
         return self._group.create_task(run(), name=f"echat-{name}")
+
+
+async def _in_pieces(samples: Waveform, rate: Hertz) -> AsyncIterator[Waveform]:
+    """A long recording a second at a time, so that other sessions have their turn between."""
+    for start in range(0, len(samples), rate):
+        if start:
+            await asyncio.sleep(0)
+        yield samples[start : start + rate]
