@@ -152,6 +152,17 @@ class AsideEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A turn is over, and nothing was said to it: there were no words in it, or it failed.
+
+    Attributes:
+        error: Why it failed; None where nothing was said.
+    """
+
+    error: EChatError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something went wrong, and the conversation goes on unless the state says that it ended."""
 
@@ -177,5 +188,6 @@ Event = (
     | Dismissed
     | Aside
     | AsideEnded
+    | Unanswered
     | Failed
 )

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from echat_sdk.agent.consenting import check_voice, without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import Event, Failed, Settled, State, StateChanged
+from echat_sdk.agent.events import Event, Failed, Settled, State, StateChanged, Unanswered
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.lines import is_farewell
 from echat_sdk.agent.listener import Listener
@@ -27,7 +27,7 @@ from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.patience import Patience
 from echat_sdk.agent.reminding import Reminding
-from echat_sdk.agent.reply import Means, Reply
+from echat_sdk.agent.reply import Means, Reply, translated
 from echat_sdk.agent.rights import Manner, Rights
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.agent.watch import Watch
@@ -231,7 +231,10 @@ class Live:
         allowed = await self._mouth.allowed()
         if not ear.is_typed:
             check_voice(allowed)
-        return without_refused(await ear.heard(allowed), allowed)
+        try:
+            return without_refused(await ear.heard(allowed), allowed)
+        except Exception as error:
+            raise translated(error) from error
 
     def recount(self, turns: tuple[Turn, ...]) -> None:
         """These were said elsewhere, before: every answer knows them, and no memory keeps them."""
@@ -315,6 +318,8 @@ class Live:
     def _over(self, reply: Reply) -> None:
         """An answer has ended; a farewell ends the conversation with it."""
         heard = reply.heard
+        if not reply.is_begun:
+            self._outbox.emit(Unanswered(reply.error))
         self._listener.answered(reply, None if heard is None else heard.cues)
         self._listener.look()
         if self._ends_on_farewell and heard is not None and is_farewell(heard.transcript):

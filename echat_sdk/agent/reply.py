@@ -128,6 +128,11 @@ class Reply:
         return self._released.is_set()
 
     @property
+    def is_begun(self) -> bool:
+        """Whether there were words that it answers, and its host was told so."""
+        return self._is_begun
+
+    @property
     def waits_for_model(self) -> Seconds:
         """For how long the model has been asked for something that has not come."""
         return self._since(self._waits_since)
@@ -171,7 +176,7 @@ class Reply:
                 group.create_task(self._give(), name="echat-give")
             status = TurnStatus.COMPLETE
         except* Exception as errors:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
-            status, self.error = TurnStatus.FAILED, _translated(errors)
+            status, self.error = TurnStatus.FAILED, translated(errors)
         finally:
             self._told.set()
             self._keep(status)
@@ -193,7 +198,7 @@ class Reply:
                 check_voice(allowed)
             heard = without_refused(await self.ear.heard(allowed), allowed)
         except Exception as error:  # noqa: BLE001 - a model's code is a stranger's; edge of the loop
-            self._means.emit(Failed(_translated(error)))
+            self._means.emit(Failed(translated(error)))
             return
         if not heard.transcript:
             return
@@ -378,7 +383,8 @@ async def allowed_now(means: Means, store: Worker) -> frozenset[str] | None:
         return frozenset({Purpose.PROCESS_VOICE})
 
 
-def _translated(error: BaseException) -> EChatError:
+def translated(error: BaseException) -> EChatError:
+    """What a model raised, as an error of ours; what is none of ours is told to the log."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, EChatError):

@@ -18,6 +18,7 @@ from echat_sdk.agent.events import (
     ToolReturned,
     TurnFinished,
     TurnHeardOut,
+    Unanswered,
     UserStarted,
     UserStopped,
 )
@@ -61,7 +62,7 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
             return {"event": "aside_ended", "heard": heard}
         case Dismissed():
             return {"event": "dismissed"}
-        case TurnHeardOut():
+        case TurnHeardOut() | Unanswered():
             return {"event": "turn_heard_out"}
         case SilenceBroken(lasted):
             return {"event": "silence_broken", "lasted": round(lasted, 3)}

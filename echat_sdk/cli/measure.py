@@ -12,7 +12,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from echat_sdk import config
-from echat_sdk.cli import measure_loop, measure_memory, measure_model, measure_turns, rooms
+from echat_sdk.cli import (
+    measure_loop,
+    measure_memory,
+    measure_model,
+    measure_serve,
+    measure_turns,
+    rooms,
+)
 from echat_sdk.turn import Lang
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ app.command("encode")(measure_model.encode)
 app.command("turns")(measure_turns.turns)
 app.command("loop")(measure_loop.loop)
 app.command("memory")(measure_memory.memory)
+app.command("serve")(measure_serve.serve)
 
 _WIDTH = 40
 

@@ -92,7 +92,7 @@ def serve(
     Example: [bold]echat serve --open[/]
     Example: [bold]echat serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem[/]
     """
-    _need_server()
+    need_server()
     from echat_sdk.server import logs
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
@@ -160,7 +160,12 @@ def _manner(settings: Settings, user: str) -> Manner:
     return rooms.manner(settings.model_copy(update={"user": user}))
 
 
-def _need_server() -> None:
+def need_server() -> None:
+    """See whether the packages of a server are installed.
+
+    Raises:
+        ConfigError: one is not; says what to install.
+    """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(

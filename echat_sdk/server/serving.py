@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from echat_sdk.errors import ConfigError
 from echat_sdk.server.origins import is_loopback
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from echat_sdk.server.seats import Seats
 
 _LAST: int = 3  # seconds in which closed sessions put their things away
+_CLOSING: Seconds = 10.0  # in which a client takes what was sent to it last
 _PING: Seconds = 20.0  # who does not answer within that is gone, though nobody hung up
 
 
@@ -110,7 +112,7 @@ async def serve(
         app,
         host=listening.host,
         http=_prompt(limits.header_seconds),
-        ws="websockets-sansio",  # reads on only when a message was taken
+        ws=_Ended,
         loop="asyncio",
         lifespan="on",
         log_config=None,
@@ -172,6 +174,32 @@ async def _drain(
             for each in seats:
                 await each.emptied()
     server.should_exit = True
+
+
+class _Ended(WebSocketsSansIOProtocol):
+    """A WebSocket that reads on only when a message was taken, and whose end does come.
+
+    To close a connection is to wait until all was sent, and who reads nothing never lets that be.
+    """
+
+    _abort: asyncio.TimerHandle | None = None
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._abort_later()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._abort_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._abort is not None:
+            self._abort.cancel()
+        super().connection_lost(exc)
+
+    def _abort_later(self) -> None:
+        if self._abort is None and not self.disconnected:
+            self._abort = self.loop.call_later(_CLOSING, self.transport.abort)
 
 
 def _prompt(seconds: Seconds) -> type[H11Protocol]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
+from echat_sdk.agent.reply import translated
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues
 from echat_sdk.errors import EChatError
@@ -54,7 +55,8 @@ async def answer(
                     writer.text(delta.text)
                 elif isinstance(delta, SpeechDelta):
                     writer.speech(delta)
-    except EChatError as error:
+    except Exception as raised:  # noqa: BLE001 - a model's code is a stranger's
+        error = translated(raised)
         fail(error)
         told = {"type": "server_error", "code": type(error).__name__, "message": str(error)}
         writer.done("failed", error=told)

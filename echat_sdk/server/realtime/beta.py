@@ -71,7 +71,7 @@ def _session(old: Mapping[str, Any]) -> dict[str, Any]:
     mouth: dict[str, Any] = {}
     for name, place in (("input_audio_format", ear), ("output_audio_format", mouth)):
         if old.get(name) is not None:
-            place["format"] = {"type": _FORMATS.get(old[name], old[name])}
+            place["format"] = {"type": _renamed(old[name], _FORMATS)}
             if old[name] == "pcm16":
                 place["format"]["rate"] = 24_000
     if "input_audio_transcription" in old:
@@ -133,6 +133,10 @@ def _old_modalities(new: Any) -> list[str]:
     return ["audio", "text"] if new == ["audio"] else ["text"]
 
 
+def _renamed(name: Any, names: Mapping[str, str]) -> Any:
+    return names.get(name, name) if isinstance(name, str) else name
+
+
 def _item(old: Mapping[str, Any]) -> dict[str, Any]:
     return _with_parts(old, _OLD_PARTS) if old.get("role") == "assistant" else dict(old)
 
@@ -146,9 +150,7 @@ def _with_parts(item: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
     if not isinstance(content, list):
         return dict(item)
     parts = [
-        {**part, "type": names.get(part.get("type", ""), part.get("type"))}
-        if isinstance(part, Mapping)
-        else part
+        {**part, "type": _renamed(part.get("type"), names)} if isinstance(part, Mapping) else part
         for part in content
     ]
     return {**item, "content": parts}

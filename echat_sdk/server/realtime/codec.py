@@ -53,7 +53,7 @@ class WireFormat:
                 param="audio",
             )
         if self.name == "audio/pcm":
-            return np.frombuffer(raw, "<i2").astype(np.int16)
+            return np.frombuffer(raw, "<i2").astype(np.int16, copy=False)
         return _TABLES[self.name][np.frombuffer(raw, np.uint8)]
 
     def encode(self, samples: Waveform) -> str:

@@ -7,13 +7,13 @@ import json
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
+from echat_sdk.server import allocator
 from echat_sdk.server.allowance import Allowance
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.observer import Observer, Silence
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 _SLOW: Seconds = 10.0
 """How long one message may take to be sent: whoever reads slower is let go."""
 
+_FREED: Seconds = 1.0
+_PAUSE: Seconds = 0.005  # for each event that was too many: who floods is read more slowly
+_MUCH = 1024 * 1024  # bytes of a message
 _MOST_UNSENT = 32 * 1024 * 1024  # bytes of events
 _POLICY, _TOO_BIG, _TRY_LATER, _GOING = 1008, 1009, 1013, 1001
 
@@ -76,16 +79,20 @@ class Realtime:
             raise
         else:
             await wiring.close(wiring.code, wiring.reason)
+        finally:
+            if wiring.has_heard_much:
+                # Once the session itself is freed.
+                asyncio.get_running_loop().call_later(_FREED, allocator.give_back)
 
 
 async def _serve(session: Session, wiring: _Wiring) -> None:
     async with asyncio.TaskGroup() as group:
-        sending = group.create_task(wiring.send(), name="echat-sending")
+        group.create_task(wiring.send(), name="echat-sending")
+        wiring.watch()
         try:
             await session.run(wiring.next)
         finally:
             wiring.end()
-        await sending
 
 
 class _Wiring:
@@ -94,6 +101,7 @@ class _Wiring:
     Attributes:
         code: With which the socket is closed.
         reason: Why, in words.
+        has_heard_much: Whether a message was large.
     """
 
     def __init__(self, socket: WebSocket, limits: Limits, *, is_beta: bool) -> None:
@@ -104,9 +112,13 @@ class _Wiring:
         self._bytes = 0
         self._came = asyncio.Event()
         self._ended = asyncio.Event()
+        self._coming: asyncio.Timeout | None = None  # around what is waited for from the client
+        self._heard_at: Seconds = 0.0
+        self._idle: asyncio.TimerHandle | None = None
         self._events = Allowance(limits.events_per_second, limits.events_burst)
         self._sound = Allowance(limits.audio_rate, limits.audio_burst)
         self.code, self.reason = 1000, ""
+        self.has_heard_much = False
 
     def put(self, event: dict[str, Any]) -> None:
         """Send an event, behind those that wait."""
@@ -124,6 +136,8 @@ class _Wiring:
 
     def end(self) -> None:
         """Nothing more will be sent."""
+        if self._idle is not None:
+            self._idle.cancel()
         self._ended.set()
         self._came.set()
 
@@ -159,10 +173,14 @@ class _Wiring:
                 event_id = event.get("event_id")
                 if self._is_beta:
                     event = beta.from_client(event)
-                self._count(event)
-                return wire.check(event)
+                self._count()
+                event = wire.check(event)
+                self._count_sound(event)
+                return event
             except Fault as fault:
                 self.put(fault.as_event(event_id))
+                if fault.code == "rate_limit_exceeded":
+                    await asyncio.sleep(_PAUSE)
         return None
 
     async def close(self, code: int, reason: str) -> None:
@@ -173,52 +191,77 @@ class _Wiring:
         except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             log.debug("a client was gone before its socket was closed")
 
-    async def _message(self) -> str | bytes | None:
-        try:
-            async with asyncio.timeout(self._limits.idle_seconds):
-                message = await self._or_end(self._socket.receive)
-        except TimeoutError:
+    def watch(self) -> None:
+        """From now on let a client go that sends nothing."""
+        self._heard_at = asyncio.get_running_loop().time()
+        self._look()
+
+    def _look(self) -> None:
+        # One timer at a time, looked at seldom: a timer for each frame is dear.
+        loop = asyncio.get_running_loop()
+        due = self._heard_at + self._limits.idle_seconds
+        if loop.time() >= due:
             self._let_go(_GOING, "nothing came for too long")
+        elif not self._ended.is_set():
+            self._idle = loop.call_at(due, self._look)
+
+    async def _message(self) -> str | bytes | None:
+        """The next message; None where there is none, or the session was let go meanwhile."""
+        try:
+            # Without a time of its own: `_let_go` ends it.
+            async with asyncio.timeout(None) as self._coming:
+                message = await self._socket.receive()
+        except TimeoutError:
             return None
-        if message is None or message["type"] != "websocket.receive":
+        finally:
+            self._coming = None
+        self._heard_at = asyncio.get_running_loop().time()
+        if message["type"] != "websocket.receive":
             return None
         text: str | bytes = message.get("text") or message.get("bytes") or ""
+        self.has_heard_much = self.has_heard_much or len(text) > _MUCH
         if len(text) > self._limits.message_bytes:
             self._let_go(_TOO_BIG, f"messages have at most {self._limits.message_bytes} bytes")
             return None
         return text
 
-    async def _or_end(self, receive: Callable[[], Any]) -> Any:
-        """The next message, or None where the session was let go meanwhile."""
-        async with asyncio.TaskGroup() as group:
-            coming = group.create_task(receive(), name="echat-receiving")
-            ending = group.create_task(self._ended.wait(), name="echat-ending")
-            await asyncio.wait((coming, ending), return_when=asyncio.FIRST_COMPLETED)
-            for task in (coming, ending):
-                task.cancel()
-        return coming.result() if coming.done() and not coming.cancelled() else None
-
-    def _count(self, event: dict[str, Any]) -> None:
-        """Take an event and its sound from what a client may send.
+    def _count(self) -> None:
+        """Take an event from what a client may send.
 
         Raises:
             Fault: it sends more.
         """
         if not self._events.take():
             raise Fault("too many events; slow down", code="rate_limit_exceeded")
-        if event["type"] == "input_audio_buffer.append":
-            seconds = len(str(event.get("audio", ""))) * 3 / 4 / 48_000
-            if not self._sound.take(seconds):
-                raise Fault(
-                    f"sound comes faster than {self._limits.audio_rate:g} times as fast as it is "
-                    "heard; slow down",
-                    code="rate_limit_exceeded",
-                    param="audio",
-                )
+
+    def _count_sound(self, event: dict[str, Any]) -> None:
+        """The same of its sound."""
+        length = _sound_in(event)
+        if length and not self._sound.take(length * 3 / 4 / 48_000):
+            raise Fault(
+                f"sound comes faster than {self._limits.audio_rate:g} times as fast as it is "
+                "heard; slow down",
+                code="rate_limit_exceeded",
+                param="audio",
+            )
 
     def _let_go(self, code: int, reason: str) -> None:
         if not self._ended.is_set():
             self.code, self.reason = code, reason
         self._unsent.clear()
         self._bytes = 0
+        if self._coming is not None:
+            self._coming.reschedule(asyncio.get_running_loop().time())
         self.end()
+
+
+def _sound_in(event: dict[str, Any]) -> int:
+    """Characters of base64 in an event."""
+    match event["type"]:
+        case "input_audio_buffer.append":
+            return len(event["audio"])
+        case "conversation.item.create":
+            parts = event["item"].get("content") or ()
+            return sum(len(part.get("audio") or "") for part in parts)
+        case _:
+            return 0

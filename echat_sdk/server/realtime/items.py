@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from echat_sdk.audio import Seconds
 from echat_sdk.playout import Script
 from echat_sdk.server.realtime.faults import Fault
 
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 MOST_ITEMS = 2_000
 """In a conversation; beyond that the oldest are dropped, as they are from what a model reads."""
 
+MOST_HEARD = 4
+"""Items whose sound is held: the last ones, of which one may be answered yet."""
+
 MOST_TEXT = 8_000
 """Characters of one item's text."""
 
@@ -25,6 +27,9 @@ MOST_TEXT = 8_000
 def new_id(kind: str) -> str:
     """An id that nobody can guess, such as `item_...`."""
     return f"{kind}_{secrets.token_hex(12)}"
+
+
+_SLACK_MS = 50
 
 
 @dataclass(slots=True, eq=False)
@@ -72,24 +77,21 @@ class Item:
         """As events tell it; sound is told by its words alone."""
         return {"id": self.id, "object": "realtime.item", "status": self.status, **self.body}
 
-    def truncate(self, seconds: Seconds) -> None:
-        """Of what the agent said aloud, only this much was heard.
+    def truncate(self, ms: int) -> None:
+        """Of what the agent said aloud, only this much was heard, in milliseconds.
 
         Raises:
             Fault: it has no sound, or less of it.
         """
         if self.script is None:
             raise Fault(f"{self.id} is nothing that was said aloud", param="item_id")
-        length = sum(lasts for _, lasts in self.script.pieces)
-        if seconds > length + 0.05:
-            raise Fault(
-                f"audio_end_ms {1000 * seconds:.0f} is beyond its {1000 * length:.0f} ms",
-                param="audio_end_ms",
-            )
+        length = round(1000 * sum(lasts for _, lasts in self.script.pieces))
+        if not 0 <= ms <= length + _SLACK_MS:
+            raise Fault(f"audio_end_ms is not within its {length} ms", param="audio_end_ms")
         self.is_cut = True
         for part in self.body["content"]:
             if part["type"] == "output_audio":
-                part["transcript"] = self.script.heard(seconds)
+                part["transcript"] = self.script.heard(ms / 1000)
 
 
 class Conversation:
@@ -138,6 +140,8 @@ class Conversation:
         previous = self._items[at - 1].id if at else None
         while len(self._items) > MOST_ITEMS:
             del self._items[0]
+        for each in [each for each in self._items if each.ear is not None][:-MOST_HEARD]:
+            each.ear = None
         return previous
 
     def delete(self, item_id: str) -> Item:
@@ -171,12 +175,13 @@ def from_client(given: Mapping[str, Any]) -> Item:
             return Item(item_id, body, sound=sound, is_told=True)
         case "function_call_output":
             output = _bounded(str(given.get("output", "")))
-            body = {"type": "function_call_output", "call_id": given["call_id"], "output": output}
+            call_id = _bounded(given["call_id"])
+            body = {"type": "function_call_output", "call_id": call_id, "output": output}
             return Item(item_id, body)
         case "function_call":
             names = ("call_id", "name", "arguments")
-            body = {"type": "function_call", **{name: given.get(name) for name in names}}
-            return Item(item_id, body)
+            told = {name: _bounded(given[name]) for name in names if given.get(name) is not None}
+            return Item(item_id, {"type": "function_call", **told})
         case kind:
             raise Fault(f"items of type {str(kind)[:80]!r} are not taken here", param="item.type")
 
@@ -201,7 +206,8 @@ def _content(given: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]
                 sound.append(part["audio"])
             parts.append({"type": kind, "transcript": part.get("transcript")})
         else:
-            parts.append({"type": kind, "text": _bounded(part.get("text") or "")})
+            parts.append({"type": kind, "text": part.get("text") or ""})
+    _bounded("".join(part.get("text") or part.get("transcript") or "." for part in parts))
     return parts, sound
 
 

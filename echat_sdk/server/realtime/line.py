@@ -62,8 +62,7 @@ class Line:
         Raises:
             Fault: too much waits to be heard.
         """
-        for frame in self.framed(samples, rate):
-            self._waiting.append(frame)
+        self._waiting.extend(self.framed(samples, rate))
         self._is_live = True
         self._came.set()
 
@@ -73,16 +72,24 @@ class Line:
         Raises:
             Fault: too much waits to be heard.
         """
-        seconds = len(samples) / rate + len(self._waiting) * FRAME_SECONDS
-        if seconds > MOST_WAITING:
-            raise Fault(
-                f"{seconds:.0f} s of audio would wait; send at most {MOST_WAITING:.0f} s ahead",
-                code="audio_buffer_full",
-                param="audio",
-            )
+        self.check(len(samples) / rate)
         if rate != self._rate:
             self._rate, self._framer = rate, Framer(rate)
         return list(self._framer.push(samples))
+
+    def check(self, seconds: Seconds) -> None:
+        """See whether there is room for so much more.
+
+        Raises:
+            Fault: there is not.
+        """
+        waiting = seconds + len(self._waiting) * FRAME_SECONDS
+        if waiting > MOST_WAITING:
+            raise Fault(
+                f"{waiting:.0f} s of audio would wait; send at most {MOST_WAITING:.0f} s ahead",
+                code="audio_buffer_full",
+                param="audio",
+            )
 
     def clear(self) -> None:
         """Forget what waits."""

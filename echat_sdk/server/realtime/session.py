@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from echat_sdk.agent import Agent
@@ -17,7 +18,7 @@ from echat_sdk.protocols import VAD, Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
 from echat_sdk.server.realtime.account import AccountDesk
-from echat_sdk.server.realtime.client_tools import client_tool, late
+from echat_sdk.server.realtime.client_tools import ClientCalls, client_tool
 from echat_sdk.server.realtime.config import SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, from_client, new_id
@@ -74,11 +75,12 @@ class Session:
         self._line = line or Line(service.model.sample_rate)
         self._desk = AccountDesk(service, memory, self._user)
         self._apart: dict[str, asyncio.Task[None]] = {}
+        self._transcribing: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._aside_mind: Worker | None = None
         self._group = asyncio.TaskGroup()
         self._buffer: Ear | None = None  # what a client commits itself
-        self._calls: dict[str, tuple[str, asyncio.Future[str]]] = {}  # by the id of the call
-        self._outputs: dict[str, str] = {}
+        self._calls = ClientCalls()
         self._teller = Teller(
             send,
             self._conversation,
@@ -127,7 +129,8 @@ class Session:
                     await self._begin()
                     while (event := await events()) is not None:
                         await self._do(event)
-                    for task in self._apart.values():
+                    self._is_over = True
+                    for task in (*self._apart.values(), *self._transcribing):
                         task.cancel()
                     self._agent.end()  # what happens until then is heeded, though nobody reads it
             finally:
@@ -177,7 +180,7 @@ class Session:
     def _change(self, config: SessionConfig) -> None:
         before, live = self._config, self._agent.conversation
         if config.tools != before.tools or config.tool_choice != before.tool_choice:
-            tools = [client_tool(each, self._call) for each in config.tools]
+            tools = [client_tool(each, self._calls.call) for each in config.tools]
             try:
                 self._agent.offer([] if config.tool_choice == "none" else tools)
             except (ConfigError, UnsupportedError) as error:
@@ -216,9 +219,9 @@ class Session:
 
     async def _append(self, event: dict[str, Any]) -> None:
         form = self._config.hears_as
-        self.hear(form.decode(event["audio"]), form.rate)
+        await self.hear(form.decode(event["audio"]), form.rate)
 
-    def hear(self, samples: Waveform, rate: Hertz) -> None:
+    async def hear(self, samples: Waveform, rate: Hertz) -> None:
         """Take the next sound of the client's, int16 mono.
 
         Raises:
@@ -234,12 +237,15 @@ class Session:
                     code="audio_buffer_full",
                     param="audio",
                 )
-            self._buffer.push(self._line.framed(samples, rate))
+            async for piece in _in_pieces(samples, rate):
+                self._buffer.push(self._line.framed(piece, rate))
             return
         speaks = self._agent.state in (State.SPEAKING, State.OVERLAPPED)
         if speaks and not config.turns.interrupt_response:
             samples = samples * 0  # who may not interrupt is not heard meanwhile
-        self._line.hear(samples, rate)
+        self._line.check(len(samples) / rate)
+        async for piece in _in_pieces(samples, rate):
+            self._line.hear(piece, rate)
 
     async def _commit(self, event: dict[str, Any]) -> None:
         if self._config.turns.kind != "none":
@@ -264,12 +270,16 @@ class Session:
 
     def _write_down(self, item: Item) -> None:
         """Tell the words of an item that nobody answers yet."""
-        self._spawn(self._transcribe(item), "transcribing")
-
-    async def _transcribe(self, item: Item) -> None:
         assert item.ear is not None
+        if self._is_over:
+            return  # there is nobody to tell, and soon no model's thread
+        task = self._spawn(partial(self._transcribe, item, item.ear), "transcribing")
+        self._transcribing.add(task)
+        task.add_done_callback(self._transcribing.discard)
+
+    async def _transcribe(self, item: Item, ear: Ear) -> None:
         try:
-            self._teller.transcribed(item, await self._agent.conversation.heard(item.ear))
+            self._teller.transcribed(item, await self._agent.conversation.heard(ear))
         except EChatError as error:
             told = {"type": "server_error", "code": type(error).__name__, "message": str(error)}
             kind = "conversation.item.input_audio_transcription.failed"
@@ -280,11 +290,14 @@ class Session:
     async def _create_item(self, event: dict[str, Any]) -> None:
         item = from_client(event["item"])
         if item.body["type"] == "function_call_output":
-            self._outputs[item.body["call_id"]] = item.body["output"]
+            self._calls.take(item.body["call_id"], item.body["output"])
         for sound in item.sound:
             item.ear = item.ear or self._agent.conversation.spoken()
             form = self._config.hears_as
-            item.ear.push(Line(form.rate).framed(form.decode(sound), form.rate))
+            line = Line(form.rate)
+            async for piece in _in_pieces(form.decode(sound), form.rate):
+                item.ear.push(line.framed(piece, form.rate))
+        item.sound.clear()
         previous = self._conversation.add(item, event.get("previous_item_id"))
         for what in ("added", "done"):
             told = {"previous_item_id": previous, "item": item.to_json()}
@@ -306,10 +319,10 @@ class Session:
         item = self._conversation.get(event["item_id"])
         if event["content_index"] != 0:
             raise Fault("a message has one part, 0", param="content_index")
-        writer = self._teller.writer
+        writer = self._teller.active
         if writer is not None and writer.item is item:
             await self._interrupt()
-        item.truncate(event["audio_end_ms"] / 1000)
+        item.truncate(event["audio_end_ms"])
         if item.turn is not None:
             await self._agent.conversation.kept(self._cut, item)
         at = {name: event[name] for name in ("item_id", "content_index", "audio_end_ms")}
@@ -343,22 +356,27 @@ class Session:
         if asked.get("conversation") == "none":
             self._respond_apart(asked, speaks)
             return
-        if self._teller.writer is not None:
+        if (active := self._teller.active) is not None:
             raise Fault(
-                f"{self._teller.writer.id} is on its way; wait for response.done, or cancel it",
+                f"{active.id} is on its way; wait for response.done, or cancel it",
                 code="conversation_already_has_active_response",
             )
         self._teller.asked = speaks, asked.get("metadata")
-        if self._resolve():
+        called = self._teller.call_id, self._teller.call_name
+        if self._calls.is_awaited(*called):
+            self._teller.begin()
+            self._calls.resolve(*called)
             return
         item = self._conversation.last_said()
         live = self._agent.conversation
         if item is None or (not item.text and item.ear is None):
             lang = "zh" if self._service.lang == "zh" else "en"
+            self._teller.begin_aside()
             live.say(self._service.greeting or HELLO[lang])
+            await asyncio.sleep(0)  # whoever cuts it off from here on is told that it ended
             return
         ear = item.ear or live.typed(item.text)
-        ear.speak, ear.finding = speaks, self._finding()
+        ear.speak, ear.finding = speaks, self._calls.finding(*called)
         self._teller.answering(item)
         self._teller.begin()
         live.answer(ear)
@@ -403,7 +421,7 @@ class Session:
         return from_client(given)
 
     async def _cancel(self, event: dict[str, Any]) -> None:
-        wanted, writer = event.get("response_id"), self._teller.current
+        wanted, writer = event.get("response_id"), self._teller.active
         if wanted is not None and wanted in self._apart:
             self._apart[wanted].cancel()
             return
@@ -420,30 +438,6 @@ class Session:
         if is_cut:
             await self._agent.conversation.settled()
 
-    # --- functions --------------------------------------------------------------------------------
-
-    def _call(self, name: str, arguments: Mapping[str, object]) -> asyncio.Future[str]:
-        """Have the client run a function; the teller has told it already, or will in a moment."""
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._calls[name] = (name, future)
-        return future
-
-    def _resolve(self) -> bool:
-        """Give what a function returned to the answer that waits for it; whether one does."""
-        call_id, name = self._teller.call_id, self._teller.call_name
-        waiting = self._calls.get(name)
-        if call_id not in self._outputs or waiting is None or waiting[1].done():
-            return False
-        del self._calls[name]
-        self._teller.begin()
-        waiting[1].set_result(self._outputs.pop(call_id))
-        return True
-
-    def _finding(self) -> Any:
-        """What a function returned that was not waited for any more; None for nothing."""
-        output = self._outputs.pop(self._teller.call_id, None)
-        return None if output is None else late(self._teller.call_name, output)
-
     # --- afterwards -------------------------------------------------------------------------------
 
     def _after_turn(self, turn: Turn, answer: Item | None, response: str) -> None:
@@ -451,10 +445,10 @@ class Session:
         if answer is None or not answer.turn_id:
             return
         if answer.is_cut:
-            self._spawn(self._agent.conversation.kept(self._cut, answer), "cut")
+            self._spawn(partial(self._agent.conversation.kept, self._cut, answer), "cut")
         for kind in ("mood", "trace"):
             if kind in self._config.events:
-                self._spawn(self._tell_after(kind, answer.turn_id, response), kind)
+                self._spawn(partial(self._tell_after, kind, answer.turn_id, response), kind)
 
     async def _tell_after(self, kind: str, turn_id: str, response: str) -> None:
         told = await self._desk.after_turn(kind, turn_id)
@@ -462,13 +456,21 @@ class Session:
             told["type"] = f"echat.{kind}"
             self._send({**told, "response_id": response} if kind == "trace" else told)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> asyncio.Task[None]:
         """Start what the session waits for at its end; what goes wrong is told."""
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except EChatError as error:
                 self._teller.fail(error)
 
-        self._group.create_task(run(), name=f"echat-{name}")
+        return self._group.create_task(run(), name=f"echat-{name}")
+
+
+async def _in_pieces(samples: Waveform, rate: Hertz) -> AsyncIterator[Waveform]:
+    """A long recording a second at a time, so that other sessions have their turn between."""
+    for start in range(0, len(samples), rate):
+        if start:
+            await asyncio.sleep(0)
+        yield samples[start : start + rate]

@@ -22,6 +22,7 @@ from echat_sdk.agent.events import (
     ToolReturned,
     TurnFinished,
     TurnHeardOut,
+    Unanswered,
     UserStarted,
     UserStopped,
 )
@@ -107,8 +108,24 @@ class Teller:
         """This item is what is answered next."""
         self._now = _Exchange(item)
 
+    @property
+    def active(self) -> ResponseWriter | None:
+        """The response that belongs to the conversation and has not ended; None for none."""
+        for writer in (self.writer, self._aside):
+            if writer is not None and writer.is_open:
+                return writer
+        return None
+
+    def begin_aside(self) -> None:
+        """Begin the response that says what no turn asked for."""
+        speaks, metadata = self.asked or (self._config().speaks, None)
+        self.asked, self._aside_said = None, ""
+        self._aside = self._writer(speaks, metadata)
+
     def begin(self) -> ResponseWriter:
         """Begin the response that was asked for."""
+        if self._aside is not None:  # who is answered cut it off
+            self._aside.done("cancelled", "turn_detected")
         config = self._config()
         speaks, metadata = self.asked or (config.speaks, None)
         self.asked = None
@@ -116,19 +133,17 @@ class Teller:
         self._now.response, self._thought = self.writer.id, ""
         return self.writer
 
-    @property
-    def current(self) -> ResponseWriter | None:
-        """What is on its way, be it an answer or not."""
-        return self.writer or self._aside
-
     def cut(self) -> bool:
         """The client wants no more of what is on its way; whether anything is."""
-        self.by_client = self.current is not None
-        writer, self.writer = self.writer, None
-        if writer is not None:
+        writer = self.active
+        self.by_client = writer is not None
+        if writer is None:
+            return False
+        if writer is self.writer:
             self._now.answer, self._dropped = writer.item, self._now
-            writer.done("cancelled", "client_cancelled")
-        return self.by_client
+            self.writer = None
+        writer.done("cancelled", "client_cancelled")
+        return True
 
     def close(self) -> None:
         """The session is over: what is open ends."""
@@ -183,6 +198,8 @@ class Teller:
                 self._say_aside(delta)
             case AsideEnded(heard):
                 self._end_aside(heard)
+            case Unanswered(error):
+                self._unanswered(error)
             case StateChanged(state):
                 self._ours("state", {"type": "echat.state", "state": state.value})
             case Failed(error):
@@ -345,6 +362,17 @@ class Teller:
         self.by_client = False
         self._on_turn(turn, exchange.answer, exchange.response)
 
+    def _unanswered(self, error: EChatError | None) -> None:
+        if (writer := self.writer) is None:
+            return
+        if error is None:
+            writer.done()
+        else:
+            kind = type(error).__name__
+            told = {"type": "server_error", "code": kind, "message": str(error)}
+            writer.done("failed", error=told)
+        self.writer = None
+
     def _cancel(self) -> None:
         if self.writer is not None:
             self.writer.done("cancelled", "turn_detected")
@@ -362,15 +390,17 @@ class Teller:
     # --- of its own accord ------------------------------------------------------------------------
 
     def _say_aside(self, delta: TextDelta | SpeechDelta) -> None:
-        if self._aside is None or not self._aside.is_open:
-            speaks, metadata = self.asked or (self._config().speaks, None)
-            self.asked, self._aside_said = None, ""
-            self._aside = self._writer(speaks, metadata)
+        if self._aside is None and self.writer is None:
+            self.begin_aside()
+        # What has to be said before an answer is a part of it.
+        writer = self._aside or self.writer
+        if writer is None or not writer.is_open:
+            return  # it was cut off, and the agent had said this before it knew
         if isinstance(delta, TextDelta):
             self._aside_said += delta.text
-            self._aside.text(delta.text)
+            writer.text(delta.text)
         else:
-            self._aside.speech(delta)
+            writer.speech(delta)
 
     def _end_aside(self, heard: str) -> None:
         aside, self._aside = self._aside, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from echat_sdk.server.realtime.faults import Fault
 
 _MOST_DEPTH = 32
+_MOST_TEXT = 256 * 1024
+_WITH_SOUND = ("input_audio_buffer.append", "conversation.item.create")
 
 _KINDS: Mapping[str, type[BaseModel]] = {
     "session.update": realtime.SessionUpdateEvent,
@@ -41,25 +44,25 @@ _ADAPTERS = {kind: TypeAdapter(model) for kind, model in _KINDS.items()}
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
-    """A client's event as JSON that has the shape of its type.
+    """A client's event as JSON.
 
     Args:
         text: One message.
 
     Raises:
-        Fault: it is no event, or not of that shape; names the field.
+        Fault: it is no event.
     """
     try:
-        event = json.loads(text, parse_constant=_no_constant)
+        event = _DECODER.decode(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
         raise Fault("expected one JSON object", code="invalid_json") from error
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+    if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
         raise Fault("expected an object with a type", code="invalid_event")
-    if _depth(event) > _MOST_DEPTH:
-        raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
     event_id = event.get("event_id")
     if event_id is not None and (not isinstance(event_id, str) or len(event_id) > 512):
         raise Fault("event_id: expected a string of at most 512", param="event_id")
+    if len(text) > _MOST_TEXT and kind not in _WITH_SOUND:
+        raise Fault(f"{kind[:80]}: at most {_MOST_TEXT} bytes without sound", code="too_large")
     return event
 
 
@@ -67,15 +70,18 @@ def check(event: dict[str, Any]) -> dict[str, Any]:
     """The event, if it has the shape of its type.
 
     Raises:
-        Fault: it has not; names the field.
+        Fault: it has not, or is nested too deep; names the field.
     """
     kind = event["type"]
+    if _depth(event) > _MOST_DEPTH:
+        raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
     if kind in OURS:
         return event
     if kind not in _ADAPTERS:
         raise Fault(f"no event {kind[:80]!r}", code="unknown_or_invalid_event", param="type")
     try:
-        _ADAPTERS[kind].validate_python(event)
+        # Strict: the event is used as it came, so a number that is written as text is none.
+        _ADAPTERS[kind].validate_python(event, strict=True)
     except ValidationError as error:
         fault = min(error.errors(include_url=False, include_input=False), key=_depth_of)
         where = ".".join(str(part) for part in fault["loc"] if not _is_class(part))
@@ -109,5 +115,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:20]} is too large")
+    return value
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)

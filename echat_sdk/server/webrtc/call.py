@@ -181,7 +181,7 @@ class Call:
                 return
             self._channel.heard()
             try:
-                session.hear(_mono(frame), frame.sample_rate)
+                await session.hear(_mono(frame), frame.sample_rate)
                 is_full = False
             except Fault as fault:
                 if not is_full:  # fifty times a second would be said else
