@@ -68,13 +68,13 @@ def _watched(anything: bool) -> str:
     return _WATCHED.replace('"/tap.js"', f"URL.createObjectURL({module})") if anything else _WATCHED
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     speaker = tmp_path_factory.mktemp("microphone") / "sad.wav"
     samples, rate = soundfile.read(SPOKEN / "sad.wav", dtype="int16")
@@ -88,13 +88,13 @@ def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
     opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with serving() as serves:
         yield serves
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def artefacts() -> Path:
     """Pictures stay here, to be looked at; git ignores it."""
     folder = Path(__file__).parents[4] / "artefacts/console"
