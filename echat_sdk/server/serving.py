@@ -208,6 +208,10 @@ def _prompt(seconds: Seconds) -> type[H11Protocol]:
     class Prompt(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            # Asyncio does so only where the socket was opened as TCP by name. Without, what follows
+            # a first event waits until the client's next frame tells that that one has come.
+            connection: socket.socket = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._hurry = self.loop.call_later(seconds, self._give_up)
 
         def connection_lost(self, exc: Exception | None) -> None:

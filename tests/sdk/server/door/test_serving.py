@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from openai import AuthenticationError, OpenAI, PermissionDeniedError
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
@@ -200,6 +201,23 @@ def test_nothing_is_compressed_so_that_a_bomb_of_zeros_is_as_long_as_it_is(
     with running(server) as here, here.connect(server.key(), compression="deflate") as client:
         assert client.response is not None
         assert "sec-websocket-extensions" not in client.response.headers
+
+
+def test_an_event_does_not_wait_until_the_client_has_taken_the_one_before(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    begin = H11Protocol.handle_events
+
+    def look(protocol: H11Protocol) -> None:
+        connection = protocol.transport.get_extra_info("socket")
+        waits.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        begin(protocol)
+
+    monkeypatch.setattr(H11Protocol, "handle_events", look)
+    with running(server) as here, here.connect(server.key()) as client:
+        client.recv()
+    assert waits == [1]
 
 
 def test_who_connects_and_asks_nothing_is_hung_up_on(server: Server) -> None:
