@@ -406,8 +406,7 @@ class Teller:
         aside, self._aside = self._aside, None
         if aside is None:
             return
-        is_whole = len(heard) >= len(self._aside_said.rstrip()) or not self._config().speaks
-        if is_whole:
+        if len(heard) >= len(self._aside_said.rstrip()) or not aside.is_aloud:
             aside.done()
         else:
             self._judged()

@@ -72,6 +72,11 @@ class ResponseWriter:
         self._from: Hertz = 0
         send({"type": "response.created", "response": self._response("in_progress")})
 
+    @property
+    def is_aloud(self) -> bool:
+        """Whether any of it was given as sound; without a voice it is said in writing alone."""
+        return self.item is not None and bool(self.item.script and self.item.script.pieces)
+
     def text(self, text: str) -> None:
         """The next words."""
         self._begin()
