@@ -22,10 +22,19 @@ from pydantic import ValidationError
 from echat_sdk.agent import Agent
 from echat_sdk.audio import FRAME_SECONDS, Seconds, Waveform
 from echat_sdk.bench.serve_server import Orders, Served, scripted
-from echat_sdk.bench.serve_talkers import CYCLE, RATE, SPEECH, Kept, converse, one_cycle, refused
+from echat_sdk.bench.serve_talkers import (
+    CYCLE,
+    DETECTION,
+    RATE,
+    SPEECH,
+    Kept,
+    converse,
+    one_cycle,
+    refused,
+)
 from echat_sdk.errors import EChatError
 from echat_sdk.io.callback import CallbackAudio
-from echat_sdk.server.realtime.config import BY_MEANING
+from echat_sdk.server.realtime.config import TurnTaking
 from echat_sdk.testing import RAMMemory
 from echat_sdk.turn_policy import TurnPolicy
 from echat_sdk.vad import open_vad
@@ -191,7 +200,7 @@ async def _ask(turns: int, frame: Seconds, found: list[Seconds]) -> None:
         user="bench",
         audio=audio,
         vad=open_vad("webrtc"),
-        policy=BY_MEANING.policy(TurnPolicy()),
+        policy=TurnTaking.from_json(DETECTION).policy(TurnPolicy()),
     )
     sound, step = one_cycle(), round(frame * RATE)
     spoken, due = round(SPEECH / frame), clock()

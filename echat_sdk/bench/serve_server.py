@@ -94,7 +94,7 @@ async def run(orders: Orders) -> Served:
     limits = Limits(sessions=orders.sessions, sessions_per_key=orders.sessions)
     metrics = Metrics()
     service = Service(scripted(), RAMMemory(), RAMMemory, ears.open)
-    access = Access(ClientSecrets(1, 1), nobody=Caller("bench", user="bench"))
+    access = Access(ClientSecrets(1, 1), nobody=Caller("bench"))
     served = app.build(
         service,
         access=access,

@@ -21,6 +21,9 @@ SPEECH: Seconds = 1.0
 CYCLE: Seconds = 6.0
 """A question, its answer, and a pause."""
 
+DETECTION = {"type": "server_vad", "silence_duration_ms": 500}
+"""By silence alone: who is learnt to pause longer is answered later, whatever the server adds."""
+
 _PROBE: Seconds = 0.5  # between two looks at how long it takes until a frame is taken
 
 
@@ -120,6 +123,9 @@ class _Talker:
 
     async def _talk(self, socket: ClientConnection, seconds: Seconds) -> None:
         kept, clock = self._kept, asyncio.get_running_loop().time
+        ear = {"input": {"turn_detection": DETECTION}}
+        asked = {"type": "session.update", "session": {"type": "realtime", "audio": ear}}
+        await socket.send(json.dumps(asked))
         due, every = clock(), max(1, round(_PROBE / self._frame))
         a_cycle = len(self._frames)
         spoken = round(SPEECH / self._frame)
