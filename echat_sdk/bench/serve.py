@@ -165,7 +165,7 @@ async def _loaded(
         talking = group.create_task(
             converse(port, sessions, seconds, frame, kept), name="bench-sessions"
         )
-        await asyncio.sleep(min(seconds / 2, _SETTLED + sessions * 0.05))
+        await asyncio.sleep(CYCLE + min(seconds / 4, _SETTLED))  # by when all are there
         told = await refused(port)
         while not talking.done():
             memory.look(pid)

@@ -71,7 +71,7 @@ def one_cycle() -> Waveform:
 
 
 async def converse(port: int, sessions: int, seconds: Seconds, frame: Seconds, kept: Kept) -> None:
-    """Have so many sessions talk for so long, in whole cycles, each begun a moment later."""
+    """Have so many sessions talk for so long, in whole cycles, begun evenly over one."""
     step = round(frame * RATE)
     sound = one_cycle()
     frames = [
@@ -81,7 +81,7 @@ async def converse(port: int, sessions: int, seconds: Seconds, frame: Seconds, k
     async with asyncio.TaskGroup() as group:
         for number in range(sessions):
             talker = _Talker(port, frames, frame, kept)
-            await asyncio.sleep(min(0.05, CYCLE / sessions))
+            await asyncio.sleep(CYCLE / sessions)
             group.create_task(talker.run(seconds), name=f"bench-talker-{number}")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def serve(
     sessions: Annotated[int, typer.Option("--sessions", min=1, max=500, help="At once.")] = 50,
     seconds: Annotated[
-        int, typer.Option("--seconds", min=12, max=86400, help="How long each of them talks.")
+        int, typer.Option("--seconds", min=24, max=86400, help="How long each of them talks.")
     ] = 60,
     frame: Annotated[int, typer.Option("--frame", min=10, max=100, help="ms of an event.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -33,16 +34,48 @@ def test_a_server_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(170)
-def test_fifty_sessions_are_heard_answered_and_unhurt_by_one_more(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_fifty_sessions_are_heard_answered_and_unhurt_by_one_more() -> None:
     """A minute of it; how late frames are is for a machine that does nothing else."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["bench", "serve", "--sessions", "50", "--seconds", "60", "--json"])
-    assert ended.value.code == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["sent"] == 50 * 3000
-    assert (found["dropped"], found["lost"], found["errors"]) == (0, 0, 0)
-    assert found["answered"] == found["asked"] == 500
-    assert found["refused"] == "503 1013"
-    assert found["grown_mb"] < 32
+    found = serve.run(sessions=50, seconds=60, frame_ms=40, turns=1)
+    assert found.sent == 50 * 3000
+    assert (found.dropped, found.lost, found.errors) == (0, 0, 0)
+    assert found.answered == found.asked == 500
+    assert found.refused == "503 1013"
+    assert found.grown_mb is not None
+    assert found.grown_mb < 32
+
+
+FOUND = serve.ServeBench(
+    sessions=50,
+    seconds=60,
+    frame_ms=20,
+    taken_ms=(2.0, 18.0, 38.0),
+    client_ms=(0.5, 4.0, 14.0),
+    lag_ms=(0.8, 13.0, 29.0),
+    sent=150_000,
+    dropped=0,
+    asked=500,
+    answered=500,
+    lost=0,
+    errors=0,
+    refused="503 1013",
+    grown_mb=1.5,
+    resident_mb=108.0,
+    cpu_ms=0.22,
+    alone_ms=(561.0, 564.0),
+    served_ms=(563.0, 569.0),
+)
+
+
+def test_what_was_found_is_told_to_people_and_to_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve, "run", lambda **given: FOUND)
+    for more in ([], ["--json"]):
+        monkeypatch.setattr("sys.argv", ["echat", "bench", "serve", *more])
+        with suppress(SystemExit):
+            cli.main()
+    told, _, found = capsys.readouterr().out.partition("{")
+    assert "0 of 150000 frames (20 ms) dropped" in " ".join(told.split())
+    assert "it adds 8 ms" in told
+    assert json.loads("{" + found)["added_ms"] == 8
