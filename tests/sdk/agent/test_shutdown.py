@@ -400,7 +400,8 @@ async def test_the_host_may_speak_as_soon_as_the_agent_is_there() -> None:
             agent.say("Hello.")
         finally:
             gc.collect()
-        said = [event.delta async for event in agent.events() if isinstance(event, Aside)]
+        events = [event async for event in agent.events()]
+    said = [e.delta for e in events if isinstance(e, Aside) and isinstance(e.delta, TextDelta)]
     assert said == [TextDelta("Hello.")]
 
 

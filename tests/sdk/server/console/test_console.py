@@ -70,7 +70,7 @@ def test_consent_comes_first_and_the_microphone_is_not_asked_for_before_talk(
     expect(page.locator("#consent h2")).to_have_text("Before we begin")
     expect(page.locator("#disclosure")).to_contain_text("I am an AI, not a person.")
     switches = page.locator("#consent [role=switch]")
-    assert switches.count() == 9
+    expect(switches).to_have_count(9)
     assert [switches.nth(n).is_checked() for n in range(9)] == [False] * 9
     expect(page.locator("#talk")).to_be_hidden()
     assert TICKET not in page.url  # it is gone from the address bar, and from the history
