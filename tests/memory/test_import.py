@@ -278,7 +278,8 @@ def comes_back_the_same(
     assert exported(other, user) == exported(memory, user)
     assert other.allowed(user) == allowed
     assert other.facts(user) == memory.facts(user)
-    assert other.pauses(user) == memory.pauses(user)
+    if Purpose.PROCESS_VOICE in allowed:  # else they are held for the session, in RAM alone
+        assert other.pauses(user) == memory.pauses(user)
     assert [s.turn for s in other.show(user)] == [s.turn for s in memory.show(user)]
     assert other.mood(user) == memory.mood(user)
     if memory.show(user):
