@@ -110,9 +110,21 @@ class Hearing(Protocol):
         ...
 
     def reply(
-        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+        self,
+        recollection: Recollection,
+        *,
+        think: ThinkStyle = "tag",
+        speak: bool = True,
+        voice: str | None = None,
     ) -> Iterator[Delta]:
         """Think and answer. To interrupt is to stop iterating and close the iterator.
+
+        Args:
+            recollection: What is known before.
+            think: Form of the thought.
+            speak: Whether the answer is spoken; else it is words alone.
+            voice: Whose, out of `Voiced.voices`; None for the model's own. One that does not speak
+                the answer's language gives way to one that does.
 
         Yields:
             `Heard`, `ThinkDelta`..., `Thought`, then `TextDelta` and (if `speak`) `SpeechDelta`,
@@ -175,6 +187,15 @@ class SpeechModel(Protocol):
         Raises:
             UnsupportedError: no such voice, or no voice for the text's language.
         """
+        ...
+
+
+@runtime_checkable
+class Voiced(Protocol):
+    """A `SpeechModel` with voices that can be asked for by name."""
+
+    def voices(self) -> Sequence[str]:
+        """Their names; the first of a language is its default."""
         ...
 
 

@@ -72,6 +72,7 @@ class Agent:
         think: Form of the thought.
         lang: Language that is spoken, or `auto`.
         speak: Whether answers are spoken; without, only their words are made.
+        voice: In which voice, out of `Voiced.voices`; None for the model's own.
         audio: Where a live conversation is heard and spoken; None for none.
         vad: Tells speech; a live conversation needs one.
         turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
@@ -92,6 +93,7 @@ class Agent:
         think: ThinkStyle = "tag",
         lang: LangChoice = "auto",
         speak: bool = True,
+        voice: str | None = None,
         audio: AudioIO | None = None,
         vad: VAD | None = None,
         turn_end: TurnEnd | None = None,
@@ -108,6 +110,7 @@ class Agent:
         self._think: ThinkStyle = think
         self._lang: LangChoice = lang
         self._speak = speak
+        self._voice = voice
         self._clock = clock
         self._key = secrets.token_hex(16)  # of this agent's conversation, and of no person
         self._mind = Worker("echat-model")
@@ -140,6 +143,7 @@ class Agent:
                 key=self._key,
                 think=self._think,
                 lang=self._lang,
+                voice=self._voice,
                 store=self._store,
                 tools=self._tools,
                 manner=self._manner,
@@ -303,7 +307,9 @@ class Agent:
                 found = await self._tools.run(call)
                 exchange.recollection = replace(exchange.recollection, finding=found)
             deltas = self._mind.iterate(
-                lambda: hearing.reply(exchange.recollection, think=self._think, speak=self._speak)
+                lambda: hearing.reply(
+                    exchange.recollection, think=self._think, speak=self._speak, voice=self._voice
+                )
             )
             async with aclosing(deltas):
                 async for delta in deltas:
@@ -335,7 +341,14 @@ class Agent:
         if granted.is_forgotten:
             await self._mind.call(forget_conversation, self._model, self._key)
         deltas = self._mind.iterate(
-            lambda: spoken(self._model, request, granted.sentences, lang, speak=self._speak)
+            lambda: spoken(
+                self._model,
+                request,
+                granted.sentences,
+                lang,
+                speak=self._speak,
+                voice=self._voice,
+            )
         )
         async with aclosing(deltas):
             async for delta in deltas:

@@ -35,6 +35,7 @@ class Ear:
         is_over_agent: Whether it began while the agent spoke, and nobody knows yet what it is.
         is_typed: Whether its words were given, so that no sound belongs to it.
         speak: Whether its answer is spoken; None as the conversation has it.
+        voice: In which voice; None for the model's own.
         finding: What a tool gave for it already; None where none was asked.
         turn_id: The store's id of the turn, where it was kept already and then went on.
     """
@@ -50,6 +51,7 @@ class Ear:
         self.is_over_agent = False
         self.is_typed = False
         self.speak: bool | None = None
+        self.voice: str | None = None
         self.finding: Finding | None = None
         self.turn_id = ""
 
@@ -79,10 +81,10 @@ class Ear:
         return await self._mind.call(lambda: heard_by(self._open(), allowed))
 
     def reply(
-        self, recollection: Recollection, *, think: ThinkStyle, speak: bool
+        self, recollection: Recollection, *, think: ThinkStyle, speak: bool, voice: str | None
     ) -> Iterator[Delta]:
         """Think and answer; called in the thread."""
-        return self._open().reply(recollection, think=think, speak=speak)
+        return self._open().reply(recollection, think=think, speak=speak, voice=voice)
 
     def _hand_over(self) -> None:
         batch, self._batch = self._batch, []

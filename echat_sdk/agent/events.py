@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from echat_sdk.agent.ear import Ear
@@ -54,11 +54,13 @@ class UserStopped:
         pause: How long was waited for more.
         dropped: Answers that were begun unheard in this turn, and dropped since it went on.
         at: Sound that was heard until the pause, from the beginning of the conversation.
+        ear: What was said; the same in every event that tells of this turn by it.
     """
 
     pause: Seconds
     dropped: int = 0
     at: Seconds = 0.0
+    ear: Ear | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,19 @@ class TurnHeardOut:
     """
 
     ear: Ear
+
+
+@dataclass(frozen=True, slots=True)
+class HeardLate:
+    """What was said in a turn whose answer was cut off before its words were known.
+
+    Attributes:
+        heard: The words and cues.
+        ear: What was said.
+    """
+
+    heard: Heard
+    ear: Ear = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +121,12 @@ class AnswerMade:
     Attributes:
         turn: The exchange, with all words of the answer.
         turn_id: The store's id of it.
+        ear: What it answers.
     """
 
     turn: Turn
     turn_id: str
+    ear: Ear | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +135,11 @@ class TurnFinished:
 
     Attributes:
         answer: The exchange; `turn.reply` holds the words that were heard, and no more.
+        ear: What it answers.
     """
 
     answer: Answer
+    ear: Ear | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,7 @@ Event = (
     | TurnHeardOut
     | SilenceBroken
     | Heard
+    | HeardLate
     | ThinkDelta
     | Thought
     | TextDelta

@@ -57,6 +57,7 @@ class Listener:
     Attributes:
         answers: Whether turns are answered as they end; else the host says which and when.
         speak: Whether the answers are spoken; None as the conversation has it.
+        voice: In which voice; None for the model's own.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Listener:
         self._frames = 0  # that came, heard or not
         self.answers = True
         self.speak: bool | None = None
+        self.voice: str | None = None
 
     @property
     def is_free(self) -> bool:
@@ -205,13 +207,14 @@ class Listener:
                 if not self._player.is_speaking:
                     self._patience.paused(pause)
             case Utterance(_, pause, _) if self._ear is not None and not self.answers:
-                self._outbox.emit(UserStopped(pause, at=self.sound - pause))
+                self._outbox.emit(UserStopped(pause, at=self.sound - pause, ear=self._ear))
                 self._outbox.emit(TurnHeardOut(self._ear))
                 self._ear = None
             case Utterance(_, pause, _) if self._ear is not None:
                 reply = self._mouth.reply
                 is_alive = reply is not None and reply.ear is self._ear
-                self._outbox.emit(UserStopped(pause, self._begun - is_alive, self.sound - pause))
+                dropped = self._begun - is_alive
+                self._outbox.emit(UserStopped(pause, dropped, self.sound - pause, self._ear))
                 self._patience.ended(self._clock() - pause)
                 if self._ear.is_over_agent:
                     self._judge_later(self._at_overlap_end, self._ear, self._clock() - pause)
@@ -230,7 +233,7 @@ class Listener:
         self._outbox.emit(UserStarted(not is_new, is_over_agent, at))
         if ear is None or is_new:
             ear = Ear(self._listen, self._mouth.mind)
-            ear.speak = self.speak
+            ear.speak, ear.voice = self.speak, self.voice
             ear.is_over_agent = is_over_agent and self.answers
             self._ear, self._begun = ear, 0
             self._patience.begin(ear)

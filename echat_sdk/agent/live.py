@@ -61,6 +61,7 @@ class Live:
         key: Of this conversation; opaque.
         think: Form of the thought.
         lang: Language that is spoken, or `auto`.
+        voice: In which answers are spoken; None for the model's own.
         store: The memory's thread.
         tools: What plugins offer; None for nothing.
         manner: How rights are granted.
@@ -80,6 +81,7 @@ class Live:
         key: str,
         think: ThinkStyle,
         lang: LangChoice,
+        voice: str | None = None,
         store: Worker,
         tools: ToolUse | None = None,
         manner: Manner | None = None,
@@ -132,7 +134,7 @@ class Live:
             lang="zh" if lang == "zh" else "en",
         )
         self._listener = Listener(
-            lambda: model.listen(lang=lang),
+            lambda: model.listen(lang=self._lang),
             self._mouth,
             self._player,
             self._outbox,
@@ -144,6 +146,7 @@ class Live:
             clock=clock,
             on_speech=self._user_begins,
         )
+        self.speak_as(voice, lang)
         self._watch = Watch(
             self._mouth,
             self._outbox,
@@ -208,12 +211,14 @@ class Live:
     def typed(self, text: str, cues: Cues | None = None) -> Ear:
         """Words that can be answered as if they had been spoken."""
         ear = Ear(lambda: self._model.read(text, cues or Cues(), lang=self._lang), self._mouth.mind)
-        ear.is_typed = True
+        ear.is_typed, ear.voice = True, self._listener.voice
         return ear
 
     def spoken(self) -> Ear:
         """An utterance that its host hears out: it is pushed, and its end is told by `answer`."""
-        return Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
+        ear = Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
+        ear.voice = self._listener.voice
+        return ear
 
     def answer(self, ear: Ear) -> None:
         """Answer an utterance now; what is being said is cut off."""
@@ -265,6 +270,18 @@ class Live:
         self._listener.answers, self._listener.speak = answers, speak
         self._mouth.adapt(policy)
         self._watch.adapt(policy)
+
+    def speak_as(self, voice: str | None, lang: LangChoice) -> None:
+        """From now on speak in another voice, and expect another language.
+
+        Args:
+            voice: Out of `Voiced.voices`; None for the model's own.
+            lang: Language that is spoken, or `auto`.
+        """
+        self._lang = lang
+        self._listener.voice = self._mouth.own.voice = voice
+        if lang != "auto":
+            self._mouth.lang = lang
 
     def interrupt(self) -> None:
         """Stop what is being said or thought, at once; what was heard of it is kept."""

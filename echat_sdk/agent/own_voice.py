@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
 from echat_sdk.agent.events import Aside, AsideEnded, Event, Failed
 from echat_sdk.agent.lines import LINES, Line
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import ReplyEmotion
-from echat_sdk.errors import EChatError
+from echat_sdk.errors import EChatError, UnsupportedError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import SpeechModel
 from echat_sdk.turn import Lang, SpeechDelta, TextDelta
@@ -22,20 +22,27 @@ class OwnVoice:
         model: Speaks.
         player: Says aloud.
         emit: Takes events.
+
+    Attributes:
+        voice: Whose; None for the model's own.
     """
 
     def __init__(self, model: SpeechModel, player: Player, emit: Callable[[Event], None]) -> None:
         self._model = model
         self._player = player
         self._emit = emit
-        self._made: dict[tuple[Line, Lang], list[SpeechDelta]] = {}
+        self._made: dict[tuple[Line, Lang], tuple[str | None, list[SpeechDelta]]] = {}
+        self.voice: str | None = None
 
     async def prepare(self, mind: Worker, lang: Lang) -> None:
         """Make the lines of a language, so that saying them needs no model later."""
+        voice = self.voice
         try:
             for line in LINES:
-                if (line, lang) not in self._made:
-                    self._made[line, lang] = await mind.call(self._speak, LINES[line][lang])
+                made = self._made.get((line, lang))
+                if made is None or made[0] != voice:
+                    said = await mind.call(self._speak, LINES[line][lang], voice)
+                    self._made[line, lang] = voice, said
         except EChatError as error:  # a model without a voice says them in writing
             self._emit(Failed(error))
 
@@ -43,7 +50,8 @@ class OwnVoice:
         """Say a text of the host's; in writing alone where that fails."""
         self._emit(Aside(TextDelta(text)))
         self._player.begin()
-        deltas = mind.iterate(lambda: self._model.say(text, emotion=emotion))
+        voice = self.voice
+        deltas = mind.iterate(lambda: said_in(voice, self._model, text, emotion))
         try:
             try:
                 async with aclosing(deltas):
@@ -61,16 +69,31 @@ class OwnVoice:
         self._emit(Aside(TextDelta(LINES[line][lang])))
         self._player.begin()
         try:
-            for delta in self._made.get((line, lang), ()):
+            _, made = self._made.get((line, lang), (None, ()))
+            for delta in made:
                 self._emit(Aside(delta))
                 await self._player.say(delta)
             await self._to_its_end()
         finally:
             self._emit(AsideEnded(self._player.heard))
 
-    def _speak(self, text: str) -> list[SpeechDelta]:
-        return list(self._model.say(text, emotion=ReplyEmotion.SORRY))
+    def _speak(self, text: str, voice: str | None) -> list[SpeechDelta]:
+        return list(said_in(voice, self._model, text, ReplyEmotion.SORRY))
 
     async def _to_its_end(self) -> None:
         self._player.finish()
         await self._player.spoken()
+
+
+def said_in(
+    voice: str | None, model: SpeechModel, text: str, emotion: ReplyEmotion
+) -> Iterator[SpeechDelta]:
+    """A text in a voice; one that does not speak its language gives way to one that does."""
+    if voice is not None:
+        try:
+            yield from model.say(text, emotion=emotion, voice=voice)
+        except UnsupportedError:  # told before a sound is made
+            pass
+        else:
+            return
+    yield from model.say(text, emotion=emotion)

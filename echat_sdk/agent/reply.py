@@ -14,7 +14,15 @@ from dataclasses import dataclass, replace
 
 from echat_sdk.agent.consenting import check_voice, read_again, without_refused
 from echat_sdk.agent.ear import Ear
-from echat_sdk.agent.events import AnswerMade, Event, Failed, ToolCalled, ToolReturned, TurnFinished
+from echat_sdk.agent.events import (
+    AnswerMade,
+    Event,
+    Failed,
+    HeardLate,
+    ToolCalled,
+    ToolReturned,
+    TurnFinished,
+)
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
 from echat_sdk.agent.reminding import Reminding
@@ -205,11 +213,11 @@ class Reply:
         request = self._means.rights.asked(heard.transcript)
         if request is None:
             self._exchange.take(heard)
-            self._means.emit(heard)
+            self._means.emit(HeardLate(heard, self.ear))
             await self._keep_words()
             self._keep(TurnStatus.INTERRUPTED)
         elif request in AT_ONCE:
-            self._means.emit(heard)
+            self._means.emit(HeardLate(heard, self.ear))
             await self._forget(request, lang_of(heard.transcript), None)
 
     async def _recall(self, heard: Heard) -> None:
@@ -257,7 +265,10 @@ class Reply:
             await self._use_tool(heard)
             await self._out(
                 lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
-                    self._exchange.recollection, think=means.think, speak=self._speak
+                    self._exchange.recollection,
+                    think=means.think,
+                    speak=self._speak,
+                    voice=self.ear.voice,
                 )
             )
         self._waits_since = None
@@ -274,7 +285,14 @@ class Reply:
         granted = await self._forget(request, lang, allowed)
         self._keeps_since = None
         await self._out(
-            lambda: spoken(means.model, request, granted.sentences, lang, speak=self._speak)
+            lambda: spoken(
+                means.model,
+                request,
+                granted.sentences,
+                lang,
+                speak=self._speak,
+                voice=self.ear.voice,
+            )
         )
 
     async def _forget(
@@ -325,7 +343,7 @@ class Reply:
                 self.is_heard = self._is_aloud = True
                 await means.player.say(delta)
         if self._is_begun:
-            means.emit(AnswerMade(exchange.turn, exchange.turn_id))
+            means.emit(AnswerMade(exchange.turn, exchange.turn_id, self.ear))
         if self._is_aloud:
             means.player.finish()
             await means.player.spoken()
@@ -368,7 +386,7 @@ class Reply:
             means.keeper.keep(answer, lambda: exchange.turn_id)
         else:
             means.rights.over(self._request, is_whole=status is TurnStatus.COMPLETE)
-        means.emit(TurnFinished(answer))
+        means.emit(TurnFinished(answer, self.ear))
 
 
 async def allowed_now(means: Means, store: Worker) -> frozenset[str] | None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, time, tzinfo
 
 from echat_sdk.agent.consenting import allowed_of
 from echat_sdk.agent.keeper import Keeper
+from echat_sdk.agent.own_voice import said_in
 from echat_sdk.agent.requests import Request, answer_in, request_in
 from echat_sdk.agent.rights_lines import LINES, Said, Sentences, told
 from echat_sdk.audio import Seconds
@@ -214,7 +215,13 @@ def failed(lang: Lang) -> Granted:
 
 
 def spoken(
-    model: SpeechModel, request: Request, sentences: Sentences, lang: Lang, *, speak: bool
+    model: SpeechModel,
+    request: Request,
+    sentences: Sentences,
+    lang: Lang,
+    *,
+    speak: bool,
+    voice: str | None = None,
 ) -> Iterator[Delta]:
     """The deltas of an answer to a request; in writing alone where the model has no voice."""
     yield Thought(ReplyEmotion.NEUTRAL, f"asked: {request}")
@@ -222,7 +229,7 @@ def spoken(
         yield TextDelta(sentence if lang == "zh" or not number else f" {sentence}")
         if speak:
             try:
-                yield from model.say(sentence, emotion=ReplyEmotion.NEUTRAL)
+                yield from said_in(voice, model, sentence, ReplyEmotion.NEUTRAL)
             except EChatError:
                 speak = False  # what was done must be told all the same
 

@@ -34,7 +34,7 @@ from echat_sdk.bench.serve_talkers import (
 )
 from echat_sdk.errors import EChatError
 from echat_sdk.io.callback import CallbackAudio
-from echat_sdk.server.realtime.config import TurnTaking
+from echat_sdk.server.realtime.turn_taking import TurnTaking
 from echat_sdk.testing import RAMMemory
 from echat_sdk.turn_policy import TurnPolicy
 from echat_sdk.vad import open_vad

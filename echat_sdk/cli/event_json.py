@@ -11,6 +11,7 @@ from echat_sdk.agent.events import (
     AsideEnded,
     Dismissed,
     Failed,
+    HeardLate,
     Settled,
     SilenceBroken,
     StateChanged,
@@ -46,6 +47,8 @@ def event_as_json(event: Event, user: str) -> dict[str, Any]:
                 "cues": event.cues.to_json(),
                 "seconds": round(event.seconds, 3),
             }
+        case HeardLate(heard):
+            return {**event_as_json(heard, user), "event": "heard_late"}
         case ThinkDelta(text):
             return {"event": "think", "text": text}
         case Thought(emotion):

@@ -18,7 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from echat_sdk.agent.events import StateChanged, TurnFinished
+from echat_sdk.agent.events import HeardLate, StateChanged, TurnFinished
 from echat_sdk.audio import Seconds
 from echat_sdk.cli import interrupts
 from echat_sdk.cli.account import printable
@@ -111,7 +111,9 @@ class LiveView:
         match event:
             case StateChanged(state):
                 self._scene.state = state
-            case Heard(transcript, _, cues, seconds) if transcript:
+            case Heard(transcript, _, cues, seconds) | HeardLate(
+                Heard(transcript, _, cues, seconds)
+            ) if transcript:
                 if seconds or cues.emotion.is_known:  # what is typed has no voice
                     self._scene.mood.take(cues.emotion, goes_on=self._transcript.is_open)
             case TurnFinished(answer):

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from echat_sdk.server.service import Service
     from echat_sdk.server.serving import Listening
     from echat_sdk.server.webrtc.calls import Calls
-    from echat_sdk.turn import Lang
 
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="API keys; by default server-keys.json at home.")
@@ -129,7 +128,6 @@ def opened(settings: Settings) -> Iterator[Service]:
 
     unasked = agreeing.unasked_in(settings.deployment)
     barred = barred_in(settings.deployment, settings.exemption)
-    told: Lang = "zh" if settings.lang == "zh" else "en"
     with closing(
         SQLMemory(
             settings.store,
@@ -152,7 +150,9 @@ def opened(settings: Settings) -> Iterator[Service]:
             manner=partial(_manner, settings),
             in_words=in_words,
             deployment=settings.deployment,
-            disclosure=configured(settings.disclosure, settings.deployment, told, unasked),
+            disclosure=lambda lang: configured(
+                settings.disclosure, settings.deployment, lang, unasked
+            ),
         )
 
 

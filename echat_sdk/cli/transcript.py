@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from echat_sdk.agent.events import Aside, Failed, State, StateChanged, TurnFinished
+from echat_sdk.agent.events import Aside, Failed, HeardLate, State, StateChanged, TurnFinished
 from echat_sdk.audio import Seconds
 from echat_sdk.cli.mood import hedged
 from echat_sdk.errors import AudioDeviceError, EChatError
@@ -95,8 +95,8 @@ class Transcript:
     def take(self, event: Event) -> None:
         """What happened next."""
         match event:
-            case Heard() if event.transcript:
-                self._user_said(event)
+            case (Heard() as heard) | HeardLate(heard) if heard.transcript:
+                self._user_said(heard)
             case TextDelta(text):
                 self._said_of(is_answer=self._awaits_answer).text += text
             case Aside(TextDelta(text)):

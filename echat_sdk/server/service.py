@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from echat_sdk.agent.rights import Manner
 from echat_sdk.consent import Consents, ConsentState
-from echat_sdk.protocols import VAD, Memory, SpeechModel, TurnEnd
+from echat_sdk.protocols import VAD, Memory, SpeechModel, TurnEnd, Voiced
 from echat_sdk.turn import Lang, LangChoice, ThinkStyle
 from echat_sdk.turn_policy import TurnPolicy
 
@@ -73,12 +73,11 @@ class Service:
         policy: How patient a session is, unless it asks for something else.
         think: Form of the thought.
         lang: Language that is spoken, or `auto`.
-        voices: Names that a session may ask for.
         manner: How rights are granted to a user.
         in_words: A trace of the account's as lines in a language: what each is, and its text.
         greeting: What is said to whoever asks for an answer before anything was said.
         deployment: Where it is used; see `config.Settings`.
-        disclosure: What a person is told before they are heard.
+        disclosure: What a person is told before they are heard, in a language.
     """
 
     model: SpeechModel
@@ -89,9 +88,13 @@ class Service:
     policy: TurnPolicy = field(default_factory=TurnPolicy)
     think: ThinkStyle = "tag"
     lang: LangChoice = "auto"
-    voices: tuple[str, ...] = ()
     manner: Callable[[str], Manner] = lambda user: Manner()
     in_words: Callable[[Any, Lang], Sequence[tuple[str, str]]] = lambda trace, lang: ()
     greeting: str = ""
     deployment: str = "private"
-    disclosure: str = ""
+    disclosure: Callable[[Lang], str] = lambda lang: ""
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of voices that may be asked for."""
+        return tuple(self.model.voices()) if isinstance(self.model, Voiced) else ()

@@ -61,6 +61,10 @@ class Line:
 class FakeModel:
     """A `SpeechModel` that follows a script: one `Line` a turn, the last one for ever.
 
+    Args:
+        lines: The script.
+        voices: Names of voices; each has a pitch of its own, an octave above the one before.
+
     Attributes:
         recollections: What each reply was given to remember.
         closed: How many replies were ended, by their end or by an interruption.
@@ -69,7 +73,8 @@ class FakeModel:
     name = "fake"
     sample_rate: Hertz = 24_000
 
-    def __init__(self, *lines: Line) -> None:
+    def __init__(self, *lines: Line, voices: Sequence[str] = ()) -> None:
+        self._voices = tuple(voices)
         self._lines = list(lines or [Line("hello")])
         self._given = tuple(self._lines)
         self.recollections: list[Recollection] = []
@@ -92,6 +97,10 @@ class FakeModel:
             raise UnsupportedError(f"the fake model does asr, not {', '.join(tasks)}")
         return hearing.heard().transcript
 
+    def voices(self) -> Sequence[str]:
+        """As they were given."""
+        return self._voices
+
     def tool_chooser(self, tools: Sequence[Tool]) -> FakeToolChooser:
         """What chooses the tool that the line of the script names."""
         return FakeToolChooser(self._given, tools)
@@ -100,11 +109,12 @@ class FakeModel:
         self, text: str, *, emotion: ReplyEmotion, voice: str | None = None
     ) -> Iterator[SpeechDelta]:
         """A soft tone of 50 ms a word."""
-        if voice is not None:
+        if voice is not None and voice not in self._voices:
             raise UnsupportedError(f"the fake model has no voice {voice!r}")
+        octave = 0 if voice is None else 1 + self._voices.index(voice)
         if words := len(text.split()):
             seconds = np.arange(self.sample_rate * words // 20) / self.sample_rate
-            tone = (3000 * np.sin(2 * np.pi * 220 * seconds)).astype(np.int16)
+            tone = (3000 * np.sin(2 * np.pi * 220 * 2**octave * seconds)).astype(np.int16)
             yield SpeechDelta(tone, self.sample_rate, text)
 
 
@@ -154,7 +164,12 @@ class FakeHearing:
         return Heard(words, self._lang, self._line.cues if words else Cues(), seconds)
 
     def reply(
-        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+        self,
+        recollection: Recollection,
+        *,
+        think: ThinkStyle = "tag",
+        speak: bool = True,
+        voice: str | None = None,
     ) -> Iterator[Delta]:
         """The line's answer, clause by clause."""
         self._model.recollections.append(recollection)
@@ -171,7 +186,8 @@ class FakeHearing:
                 time.sleep(self._line.pace)  # the model's own thread
                 yield TextDelta(clause)
                 if speak:
-                    yield from self._model.say(clause, emotion=self._line.reply_emotion)
+                    emotion = self._line.reply_emotion
+                    yield from self._model.say(clause, emotion=emotion, voice=voice)
                 if self._line.error:
                     raise self._line.error
         finally:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from echat_memory import Encryption, GuestMemory, SQLMemory
-from echat_sdk.audio import AudioFrame, frames
+from echat_sdk.audio import AudioFrame, Waveform, frames
 from echat_sdk.consent import REMEMBERED, RUN
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import StoreError, UnsupportedError
 from echat_sdk.io.wav import read_audio
 from echat_sdk.pause_profile import PauseProfile
-from echat_sdk.protocols import Forgetting, Memory, SpeechModel
+from echat_sdk.protocols import Forgetting, Memory, SpeechModel, Voiced
 from echat_sdk.testing import FakeModel, Line, RAMMemory
 from echat_sdk.turn import (
     Heard,
@@ -200,7 +201,7 @@ def test_a_memory_may_be_closed_twice(memory: Memory) -> None:
 )
 def model(request: pytest.FixtureRequest) -> SpeechModel:
     if request.param == "fake":
-        return FakeModel(Line("my dog died"))
+        return FakeModel(Line("my dog died"), voices=("low", "high"))
     from echat_sdk.model import load_model
 
     return load_model(request.param)
@@ -255,3 +256,18 @@ def test_a_task_or_voice_that_a_model_does_not_have_is_refused_in_words(model: S
         model.understand(hearing, ["sap"])
     with pytest.raises(UnsupportedError, match="nobody"):
         list(model.say("Hello.", emotion=ReplyEmotion.HAPPY, voice="nobody"))
+
+
+def test_every_voice_that_a_model_names_speaks_and_is_another(model: SpeechModel) -> None:
+    assert isinstance(model, Voiced)
+    english = [name for name in model.voices() if not name.startswith("z")][:3]
+    spoken = {None: _said(model, None)} | {name: _said(model, name) for name in english}
+    assert all(sound.any() for sound in spoken.values())
+    apart = [sound.tobytes() for name, sound in spoken.items() if name in english]
+    assert len(set(apart)) == len(english)
+
+
+def _said(model: SpeechModel, voice: str | None) -> Waveform:
+    hearing = model.read("My dog died.", Cues())
+    deltas = hearing.reply(Recollection(), voice=voice)
+    return np.concatenate([d.samples for d in deltas if isinstance(d, SpeechDelta)])

@@ -86,6 +86,10 @@ class CascadeModel:
         assert isinstance(hearing, CascadeHearing)
         return hearing.understand(tasks)
 
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices that can speak now."""
+        return tuple(voice.name for voice in self.parts.voice.voices())
+
     def tool_chooser(self, tools: Sequence[Tool]) -> CascadeToolChooser:
         """What tells which of these tools somebody asks for."""
         from echat_sdk.model.cascade.tool_choice import CascadeToolChooser
@@ -100,7 +104,22 @@ class CascadeModel:
     ) -> Iterator[SpeechDelta]:
         """Speak a text, clause by clause."""
         lang = lang_of(text)
-        return self.parts.voice.say(text, emotion=emotion, lang=lang, voice=voice or self.voice)
+        return self.parts.voice.say(
+            text, emotion=emotion, lang=lang, voice=voice or self._able(lang)
+        )
+
+    def speak(
+        self, text: str, emotion: ReplyEmotion, lang: Lang, voice: str | None
+    ) -> Iterator[SpeechDelta]:
+        """Speak a piece of an answer, in the voice that was wished for if it can."""
+        if not any(each.lang == lang for each in self.parts.voice.voices()):
+            return iter(())  # a language without a voice is answered in writing
+        return self.parts.voice.say(text, emotion=emotion, lang=lang, voice=self._able(lang, voice))
+
+    def _able(self, lang: Lang, wish: str | None = None) -> str | None:
+        """The wished voice, else the usual one, if it speaks the language; None for its default."""
+        able = [each.name for each in self.parts.voice.voices() if each.lang == lang]
+        return next((name for name in (wish, self.voice) if name in able), None)
 
 
 class CascadeHearing:
@@ -129,7 +148,12 @@ class CascadeHearing:
         return self._heard
 
     def reply(
-        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+        self,
+        recollection: Recollection,
+        *,
+        think: ThinkStyle = "tag",
+        speak: bool = True,
+        voice: str | None = None,
     ) -> Iterator[Delta]:
         """Think and answer; each clause is spoken as soon as it is written."""
         heard = self.heard()
@@ -143,7 +167,7 @@ class CascadeHearing:
                 case Thought():
                     emotion = delta.reply_emotion
                 case TextDelta() if speak:
-                    yield from self._speak(delta.text, emotion, heard.lang)
+                    yield from self._model.speak(delta.text, emotion, heard.lang, voice)
 
     def understand(self, tasks: Sequence[str]) -> str:
         """The answer to OSUM tasks, in the order in which OSUM writes them."""
@@ -188,14 +212,6 @@ class CascadeHearing:
     def _timed_words(self) -> str:
         words = self._model.parts.transcriber.align(self._samples(), lang=self._lang)
         return "".join(f"<{w.start:.1f}>{w.text}<{w.end:.1f}>" for w in words)
-
-    def _speak(self, text: str, emotion: ReplyEmotion, lang: Lang) -> Iterator[SpeechDelta]:
-        voice, wanted = self._model.parts.voice, self._model.voice
-        able = [v.name for v in voice.voices() if v.lang == lang]
-        # A language without a voice is answered in writing; a voice of another language gives way.
-        if not able:
-            return iter(())
-        return voice.say(text, emotion=emotion, lang=lang, voice=wanted if wanted in able else None)
 
 
 def lang_of(text: str) -> Lang:

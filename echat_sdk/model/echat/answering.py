@@ -59,7 +59,9 @@ class Answer:
         self._reply = ""
         self._is_dropped = self._is_kept = self._failed = False
 
-    def deltas(self, *, think: ThinkStyle, speak: bool) -> Iterator[Delta]:
+    def deltas(
+        self, *, think: ThinkStyle, speak: bool, voice: str | None = None
+    ) -> Iterator[Delta]:
         """The answer, piece by piece."""
         model = self._model
         self._mode, preset = mode, _ = self._ways(think, speak)
@@ -82,14 +84,14 @@ class Answer:
         )
         self._read = layout.ids
         self._stream = model.engine.start(prompt, decoding, sampler, past=kv, keeps=True)
-        speaker = model.speaker(None) if mode.speaks else None
+        speaker = model.speaker(voice) if mode.speaks else None
         try:
             yield from self._decoded(self._stream, speaker)
         except GenerationError:
             self._failed = True
             raise
         if speak and not mode.speaks:  # typed words are answered in writing, then spoken
-            yield from model.say(self._reply, emotion=ReplyEmotion.NEUTRAL)
+            yield from model.say(self._reply, emotion=ReplyEmotion.NEUTRAL, voice=voice)
 
     def close(self) -> None:
         """End the answer and keep the turn as far as it came, unless it was dropped."""

@@ -106,7 +106,12 @@ class EChatHearing:
         return self._text(list(self._asked(task)))
 
     def reply(
-        self, recollection: Recollection, *, think: ThinkStyle = "tag", speak: bool = True
+        self,
+        recollection: Recollection,
+        *,
+        think: ThinkStyle = "tag",
+        speak: bool = True,
+        voice: str | None = None,
     ) -> Iterator[Delta]:
         """Think and answer. What was read and written is kept for the next turn.
 
@@ -125,7 +130,7 @@ class EChatHearing:
         answer = Answer(model, heard, self.embeds(), recollection, draft=draft)
         self._answer = answer
         try:
-            yield from answer.deltas(think=think, speak=speak and model.speaks)
+            yield from answer.deltas(think=think, speak=speak and model.speaks, voice=voice)
         finally:
             answer.close()
 

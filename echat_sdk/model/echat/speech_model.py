@@ -112,7 +112,7 @@ class EChatModel:
     @property
     def speaks(self) -> bool:
         """Whether there is a voice to speak with."""
-        return self._token2wav is not None and bool(self._token2wav.voice_names())
+        return bool(self.voices())
 
     def listen(self, *, lang: LangChoice = "auto") -> EChatHearing:
         """Open an utterance that will be pushed frame by frame."""
@@ -122,6 +122,10 @@ class EChatModel:
         """Open an utterance whose words are given; the network was not trained to be told cues."""
         words = " ".join(text.split())
         return EChatHearing(self, lang, Heard(words, lang_of(words, lang), cues))
+
+    def voices(self) -> Sequence[str]:
+        """Names of the voices that came with the checkpoint, or were added."""
+        return () if self._token2wav is None else self._token2wav.voice_names()
 
     def forget(self, key: str) -> None:
         """Drop what is kept of a conversation: its turns, embeddings, keys and values."""

@@ -61,10 +61,10 @@ class AccountDesk:
             return {"purposes": {}, "allowed": []}
         return _told(await self._thread.call(self._memory.consents, self._user))
 
-    async def after_turn(self, kind: str, turn_id: str) -> dict[str, Any] | None:
+    async def after_turn(self, kind: str, turn_id: str, lang: Lang) -> dict[str, Any] | None:
         """The mood, or the trace of a turn, as it is told after each; None where there is none."""
         try:
-            event = {"type": f"echat.{kind}.retrieve", "turn_id": turn_id or None}
+            event = {"type": f"echat.{kind}.retrieve", "turn_id": turn_id or None, "lang": lang}
             return await self.answer(event)
         except Fault:
             return None

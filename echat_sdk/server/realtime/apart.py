@@ -25,6 +25,7 @@ async def answer(
     writer: ResponseWriter,
     *,
     speaks: bool,
+    voice: str | None,
     think: ThinkStyle,
     lang: LangChoice,
     fail: Callable[[EChatError], None],
@@ -37,6 +38,7 @@ async def answer(
         items: What is to be known.
         writer: Tells it.
         speaks: Whether it is spoken.
+        voice: Whose voice; None for the model's own.
         think: Form of the thought.
         lang: Language that is spoken.
         fail: Takes what goes wrong.
@@ -45,7 +47,7 @@ async def answer(
     words = next((item.text for item in reversed(items) if item.role == "user"), "")
     deltas = mind.iterate(
         lambda: model.read(words, Cues(), lang=lang).reply(
-            Recollection(turns=turns), think=think, speak=speaks
+            Recollection(turns=turns), think=think, speak=speaks, voice=voice
         )
     )
     try:

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
-from echat_sdk.audio import Seconds
 from echat_sdk.server.realtime.codec import PCM16, FormatName, WireFormat
 from echat_sdk.server.realtime.faults import Fault
-from echat_sdk.turn_policy import TurnPolicy
+from echat_sdk.server.realtime.turn_taking import BY_MEANING, TurnTaking
+from echat_sdk.turn import Lang
 
-Detection = Literal["server_vad", "semantic_vad", "none"]
-Eagerness = Literal["low", "medium", "high", "auto"]
 Kind = Literal["realtime", "transcription"]
 
 EVENTS = frozenset({"state", "cues", "think", "mood", "trace"})
@@ -38,121 +36,8 @@ OPENAI_VOICES = frozenset(
 )
 """Voices of OpenAI's; whoever asks for one gets the default voice."""
 
-GIVES_UP: Seconds = 20.0
-"""How long an answer may be waited for: functions run at the client, and take their time."""
-
 _MOST_TOOLS = 128
 _MOST_TEXT = 32_000
-_WORST_WAIT: Mapping[str, Seconds] = MappingProxyType({"low": 8, "medium": 4, "high": 2, "auto": 4})
-
-
-@dataclass(frozen=True, slots=True)
-class TurnTaking:
-    """Who decides when a turn ends.
-
-    Attributes:
-        kind: By silence, by how complete it sounds, or the client alone.
-        create_response: Whether a turn that ended is answered.
-        interrupt_response: Whether whoever speaks over the agent interrupts it.
-        eagerness: How soon an end is taken for one, of `semantic_vad`.
-        threshold: Of `server_vad`; told back, as our detectors have thresholds of their own.
-        prefix: Sound before speech that belongs to the turn.
-        silence: That ends a turn, of `server_vad`.
-        idle: Silence after which the agent asks whether anybody is there; None for never.
-    """
-
-    kind: Detection = "semantic_vad"
-    create_response: bool = True
-    interrupt_response: bool = True
-    eagerness: Eagerness = "auto"
-    threshold: float = 0.5
-    prefix: Seconds = 0.3
-    silence: Seconds = 0.5
-    idle: Seconds | None = None
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any] | None) -> TurnTaking:
-        """What a session asks for.
-
-        Raises:
-            Fault: a value is out of range.
-        """
-        if body is None:
-            return cls("none", create_response=False)
-        kind = body.get("type", "server_vad")
-        common = {
-            "create_response": _given(body, "create_response", True),
-            "interrupt_response": _given(body, "interrupt_response", True),
-        }
-        if kind == "semantic_vad":
-            return cls("semantic_vad", eagerness=_given(body, "eagerness", "auto"), **common)
-        idle = body.get("idle_timeout_ms")
-        return cls(
-            "server_vad",
-            threshold=_between(body, "threshold", 0.5, 0, 1),
-            prefix=_between(body, "prefix_padding_ms", 300, 0, 2_000) / 1000,
-            silence=_between(body, "silence_duration_ms", 500, 100, 10_000) / 1000,
-            idle=None
-            if idle is None
-            else _between(body, "idle_timeout_ms", 0, 5_000, 30_000) / 1000,
-            **common,
-        )
-
-    def to_json(self) -> dict[str, Any] | None:
-        """As a session tells it."""
-        common = {
-            "create_response": self.create_response,
-            "interrupt_response": self.interrupt_response,
-        }
-        match self.kind:
-            case "none":
-                return None
-            case "semantic_vad":
-                return {"type": self.kind, "eagerness": self.eagerness, **common}
-            case _:
-                return {
-                    "type": self.kind,
-                    "threshold": self.threshold,
-                    "prefix_padding_ms": round(1000 * self.prefix),
-                    "silence_duration_ms": round(1000 * self.silence),
-                    "idle_timeout_ms": None if self.idle is None else round(1000 * self.idle),
-                    **common,
-                }
-
-    def policy(self, usual: TurnPolicy) -> TurnPolicy:
-        """The policy that does so.
-
-        Args:
-            usual: That of a server.
-        """
-        changes: dict[str, Any] = {"reengagements": 0, "gives_up_after": GIVES_UP}
-        if self.kind == "server_vad":
-            silence = self.silence
-            changes |= {
-                "pre_roll": self.prefix,
-                "soft_end": min(usual.soft_end, silence),
-                "min_delay": min(silence, 2.0),
-                "delay": silence,
-                "max_delay": silence,
-                "words": 0.0,
-                "most_patience": 1.0,
-            }
-            if self.idle is not None:
-                changes |= {"reengagements": 2, "reengage_after": self.idle}
-        elif self.kind == "semantic_vad":
-            preset = {"low": TurnPolicy.of("patient"), "high": TurnPolicy.of("brisk")}
-            usual = preset.get(self.eagerness, usual)
-            changes["max_delay"] = min(usual.max_delay, _WORST_WAIT[self.eagerness])
-        return TurnPolicy.model_validate(usual.model_dump() | changes)
-
-    @property
-    def is_by_meaning(self) -> bool:
-        """Whether it matters how complete a turn sounds."""
-        return self.kind == "semantic_vad"
-
-
-BY_MEANING = TurnTaking()
-"""How a session takes turns that says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +57,7 @@ class SessionConfig:
         tool_choice: Whether they may be used.
         max_output_tokens: Told back.
         lang: Language that is spoken; empty as the server has it.
+        reader: Language of what the server itself tells the user; empty for that of `lang`.
         events: The events of ours that are sent.
         told: What is kept only to be told back.
     """
@@ -187,7 +73,8 @@ class SessionConfig:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: Any = "auto"
     max_output_tokens: int | Literal["inf"] = "inf"
-    lang: str = ""
+    lang: Lang | Literal[""] = ""
+    reader: Lang | Literal[""] = ""
     events: frozenset[str] = frozenset()
     told: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -215,13 +102,13 @@ class SessionConfig:
         if mouth.get("format"):
             changes["says_as"] = _format(mouth["format"], "session.audio.output.format")
         if mouth.get("voice") is not None:
-            changes["voice"] = _voice(mouth["voice"], voices)
+            changes["voice"] = voice_in(mouth["voice"], voices, "session.audio.output.voice")
         if (speed := mouth.get("speed")) not in (None, 1, 1.0):
             raise Fault(
                 f"speed {speed}: voices here speak at 1.0", param="session.audio.output.speed"
             )
         if body.get("output_modalities"):
-            changes["speaks"] = _speaks(body["output_modalities"], "session.output_modalities")
+            changes["speaks"] = speaks_in(body["output_modalities"], "session.output_modalities")
         if body.get("instructions") is not None:
             changes["instructions"] = _text(body["instructions"], "session.instructions")
         if body.get("tools") is not None:
@@ -231,10 +118,11 @@ class SessionConfig:
         for name in ("tool_choice", "max_output_tokens"):
             if body.get(name) is not None:
                 changes[name] = body[name]
-        if (transcription := ear.get("transcription")) and transcription.get("language"):
-            changes["lang"] = str(transcription["language"])[:2].lower()
+        transcription = ear.get("transcription")
+        if "transcription" in ear:
+            changes["lang"] = _spoken(transcription or {})
         if (ours := body.get("echat")) is not None:
-            changes["events"] = _events(ours)
+            changes |= _ours(ours)
         kept = ("include", "tracing", "truncation", "prompt", "reasoning", "parallel_tool_calls")
         told = {name: body[name] for name in kept if body.get(name) is not None}
         noise = {"noise_reduction": ear["noise_reduction"]} if ear.get("noise_reduction") else {}
@@ -270,21 +158,36 @@ class SessionConfig:
         }
 
 
-def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:
-    value = body.get(name)
-    return default if value is None else value
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a response was asked to be.
 
+    Attributes:
+        speaks: Whether it is spoken; else it is written.
+        voice: As the client called it.
+        metadata: Of the client's.
+    """
 
-def _between(
-    body: Mapping[str, Any], name: str, default: float, least: float, most: float
-) -> float:
-    value = float(_given(body, name, default))
-    if not least <= value <= most:
-        raise Fault(
-            f"{name} {value:g} is not within {least:g} to {most:g}",
-            param=f"session.audio.input.turn_detection.{name}",
-        )
-    return value
+    speaks: bool
+    voice: str
+    metadata: Mapping[str, str] | None = None
+
+    @classmethod
+    def in_body(
+        cls, body: Mapping[str, Any], session: SessionConfig, voices: tuple[str, ...]
+    ) -> Asked:
+        """What the `response` of a `response.create` says; else as the session has it.
+
+        Raises:
+            Fault: it cannot be so.
+        """
+        speaks, voice = session.speaks, session.voice
+        if body.get("output_modalities"):
+            speaks = speaks_in(body["output_modalities"], "response.output_modalities")
+        mouth = (body.get("audio") or {}).get("output") or {}
+        if mouth.get("voice") is not None:
+            voice = voice_in(mouth["voice"], voices, "response.audio.output.voice")
+        return cls(speaks, voice, body.get("metadata"))
 
 
 def _format(body: Mapping[str, Any], param: str) -> WireFormat:
@@ -299,15 +202,25 @@ def _format_json(format_: WireFormat) -> dict[str, Any]:
     return {"type": format_.name, **rate}
 
 
-def _voice(given: Any, voices: tuple[str, ...]) -> str:
+def voice_in(given: Any, voices: tuple[str, ...], param: str) -> str:
+    """The name of a voice.
+
+    Raises:
+        Fault: there is none of that name.
+    """
     name = str(given.get("id") if isinstance(given, Mapping) else given)
     if name not in OPENAI_VOICES and name not in voices:
         known = ", ".join((*voices, "alloy"))
-        raise Fault(f"no voice {name[:80]!r}; one of {known}", param="session.audio.output.voice")
+        raise Fault(f"no voice {name[:80]!r}; one of {known}", param=param)
     return name
 
 
-def _speaks(modalities: Any, param: str) -> bool:
+def speaks_in(modalities: Any, param: str) -> bool:
+    """Whether these modalities are speech.
+
+    Raises:
+        Fault: they are neither speech nor text alone.
+    """
     if list(modalities) not in (["audio"], ["text"]):
         raise Fault('expected ["audio"] or ["text"]', param=param)
     return bool(modalities[0] == "audio")
@@ -319,11 +232,31 @@ def _text(text: str, param: str) -> str:
     return text
 
 
-def _events(ours: Any) -> frozenset[str]:
-    names = ours.get("events", []) if isinstance(ours, Mapping) else None
-    if not isinstance(names, list) or not EVENTS.issuperset(map(str, names)):
-        raise Fault(
-            f"session.echat.events: expected some of {', '.join(sorted(EVENTS))}",
-            param="session.echat.events",
-        )
-    return frozenset(map(str, names))
+def _spoken(transcription: Mapping[str, Any]) -> Lang | Literal[""]:
+    asked = str(transcription.get("language") or "")
+    return _lang(asked[:2].lower(), asked, "session.audio.input.transcription.language")
+
+
+def _lang(code: str, asked: str, param: str) -> Lang | Literal[""]:
+    match code:
+        case "en" | "zh" | "":
+            return code
+    raise Fault(f"language {asked[:20]!r} is not spoken here; en or zh", param=param)
+
+
+def _ours(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise Fault("session.echat: expected an object", param="session.echat")
+    changes: dict[str, Any] = {}
+    if "events" in given:
+        names = given["events"]
+        if not isinstance(names, list) or not EVENTS.issuperset(map(str, names)):
+            raise Fault(
+                f"session.echat.events: expected some of {', '.join(sorted(EVENTS))}",
+                param="session.echat.events",
+            )
+        changes["events"] = frozenset(map(str, names))
+    if "lang" in given:
+        lang = str(given["lang"] or "")
+        changes["reader"] = _lang(lang, lang, "session.echat.lang")
+    return changes

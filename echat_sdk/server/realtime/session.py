@@ -19,7 +19,7 @@ from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
 from echat_sdk.server.realtime.account import AccountDesk
 from echat_sdk.server.realtime.client_tools import ClientCalls, client_tool
-from echat_sdk.server.realtime.config import SessionConfig
+from echat_sdk.server.realtime.config import Asked, SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, from_client, new_id
 from echat_sdk.server.realtime.line import Line
@@ -27,7 +27,7 @@ from echat_sdk.server.realtime.telling import Teller
 from echat_sdk.server.realtime.wire import OURS
 from echat_sdk.server.realtime.writer import ResponseWriter
 from echat_sdk.server.service import Service
-from echat_sdk.turn import Turn, TurnStatus
+from echat_sdk.turn import Lang, LangChoice, Turn, TurnStatus
 
 MOST_UNCOMMITTED: Seconds = 120.0
 """Sound that a client may hold before it commits it."""
@@ -185,6 +185,7 @@ class Session:
                 self._agent.offer([] if config.tool_choice == "none" else tools)
             except (ConfigError, UnsupportedError) as error:
                 raise Fault(str(error), param="session.tools") from error
+        live.speak_as(_voice_of(config.voice, self._service), self._lang_of(config))
         if (config.turns, config.speaks) != (before.turns, before.speaks):
             live.adapt(
                 config.turns.policy(self._service.policy),
@@ -205,8 +206,8 @@ class Session:
             "model": service.model.name,
             "user": not self._is_guest,
             "deployment": service.deployment,
-            "disclosure": service.disclosure,
-            "lang": service.lang,
+            "disclosure": service.disclosure(self._reader),
+            "lang": self._lang_of(self._config),
             "think": service.think,
             "voices": list(service.voices),
             "events": sorted(self._config.events),
@@ -214,6 +215,15 @@ class Session:
         }
         told = {"id": self.id, "object": "realtime.session", **self._config.to_json()}
         return {**told, "echat": ours}
+
+    def _lang_of(self, config: SessionConfig) -> LangChoice:
+        """The language that is spoken."""
+        return config.lang or self._service.lang
+
+    @property
+    def _reader(self) -> Lang:
+        """The language in which the user reads what the server itself tells them."""
+        return self._config.reader or ("zh" if self._lang_of(self._config) == "zh" else "en")
 
     # --- sound ------------------------------------------------------------------------------------
 
@@ -258,7 +268,7 @@ class Session:
             raise Fault(
                 "the buffer is empty; append audio first", code="input_audio_buffer_commit_empty"
             )
-        self._write_down(self._teller.commit(new_id("item"), ear))
+        self._write_down(self._teller.commit(ear))
 
     async def _clear(self, event: dict[str, Any]) -> None:
         self._buffer = None
@@ -347,58 +357,56 @@ class Session:
     # --- responses --------------------------------------------------------------------------------
 
     async def _respond(self, event: dict[str, Any]) -> None:
-        asked = event.get("response") or {}
-        speaks = self._config.speaks
-        if asked.get("output_modalities"):
-            if list(asked["output_modalities"]) not in (["audio"], ["text"]):
-                raise Fault('expected ["audio"] or ["text"]', param="response.output_modalities")
-            speaks = asked["output_modalities"] == ["audio"]
-        if asked.get("conversation") == "none":
-            self._respond_apart(asked, speaks)
+        given = event.get("response") or {}
+        asked = Asked.in_body(given, self._config, self._service.voices)
+        if given.get("conversation") == "none":
+            self._respond_apart(given, asked)
             return
         if (active := self._teller.active) is not None:
             raise Fault(
                 f"{active.id} is on its way; wait for response.done, or cancel it",
                 code="conversation_already_has_active_response",
             )
-        self._teller.asked = speaks, asked.get("metadata")
         called = self._teller.call_id, self._teller.call_name
         if self._calls.is_awaited(*called):
+            self._teller.asked = asked
             self._teller.begin()
             self._calls.resolve(*called)
             return
+        await self._interrupt()  # of a turn that is being answered, and nobody was told so yet
+        self._teller.asked = asked
         item = self._conversation.last_said()
         live = self._agent.conversation
         if item is None or (not item.text and item.ear is None):
-            lang = "zh" if self._service.lang == "zh" else "en"
             self._teller.begin_aside()
-            live.say(self._service.greeting or HELLO[lang])
+            live.say(self._service.greeting or HELLO[self._reader])
             await asyncio.sleep(0)  # whoever cuts it off from here on is told that it ended
             return
         ear = item.ear or live.typed(item.text)
-        ear.speak, ear.finding = speaks, self._calls.finding(*called)
-        self._teller.answering(item)
+        ear.speak, ear.voice = asked.speaks, _voice_of(asked.voice, self._service)
+        ear.finding = self._calls.finding(*called)
+        self._teller.answering(item, ear)
         self._teller.begin()
         live.answer(ear)
 
-    def _respond_apart(self, asked: Mapping[str, Any], speaks: bool) -> None:
-        if speaks and self._line.carries_speech:
+    def _respond_apart(self, body: Mapping[str, Any], asked: Asked) -> None:
+        if asked.speaks and self._line.carries_speech:
             raise Fault(
                 'a call says one thing at a time: ask for a response apart with ["text"]',
                 param="response.output_modalities",
             )
         if len(self._apart) >= apart.MOST:
             raise Fault(f"at most {apart.MOST} responses apart at once", code="too_many_responses")
-        given = asked.get("input")
+        given = body.get("input")
         items = [*self._conversation] if given is None else [self._named(each) for each in given]
         writer = ResponseWriter(
             self._send,
             lambda item: None,
-            speaks=speaks,
+            speaks=asked.speaks,
             says_as=self._config.says_as,
             conversation=None,
-            metadata=asked.get("metadata"),
-            voice=self._config.voice,
+            metadata=asked.metadata,
+            voice=asked.voice,
         )
         self._aside_mind = self._aside_mind or Worker("echat-apart")
         work = apart.answer(
@@ -406,9 +414,10 @@ class Session:
             self._aside_mind,
             items,
             writer,
-            speaks=speaks,
+            speaks=asked.speaks,
+            voice=_voice_of(asked.voice, self._service),
             think=self._service.think,
-            lang=self._service.lang,
+            lang=self._lang_of(self._config),
             fail=self._teller.fail,
         )
         task = self._group.create_task(work, name="echat-apart")
@@ -433,10 +442,9 @@ class Session:
         await self._interrupt()
 
     async def _interrupt(self) -> None:
-        is_cut = self._teller.cut()
+        self._teller.cut()
         self._agent.interrupt()
-        if is_cut:
-            await self._agent.conversation.settled()
+        await self._agent.conversation.settled()
 
     # --- afterwards -------------------------------------------------------------------------------
 
@@ -451,7 +459,7 @@ class Session:
                 self._spawn(partial(self._tell_after, kind, answer.turn_id, response), kind)
 
     async def _tell_after(self, kind: str, turn_id: str, response: str) -> None:
-        told = await self._desk.after_turn(kind, turn_id)
+        told = await self._desk.after_turn(kind, turn_id, self._reader)
         if told is not None:
             told["type"] = f"echat.{kind}"
             self._send({**told, "response_id": response} if kind == "trace" else told)
@@ -466,6 +474,11 @@ class Session:
                 self._teller.fail(error)
 
         return self._group.create_task(run(), name=f"echat-{name}")
+
+
+def _voice_of(asked: str, service: Service) -> str | None:
+    """A voice of the model's; None, its own, for the names of OpenAI's."""
+    return asked if asked in service.voices else None
 
 
 async def _in_pieces(samples: Waveform, rate: Hertz) -> AsyncIterator[Waveform]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from echat_sdk.agent.events import (
     Dismissed,
     Event,
     Failed,
+    HeardLate,
     Settled,
     SilenceBroken,
     StateChanged,
@@ -27,11 +29,13 @@ from echat_sdk.agent.events import (
     UserStopped,
 )
 from echat_sdk.errors import EChatError
-from echat_sdk.server.realtime.config import SessionConfig
+from echat_sdk.server.realtime.config import Asked, SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, new_id
 from echat_sdk.server.realtime.writer import ResponseWriter, Send
 from echat_sdk.turn import Heard, SpeechDelta, TextDelta, ThinkDelta, Thought, Turn, TurnStatus
+
+_MOST_EXCHANGES = 16
 
 
 @dataclass(slots=True)
@@ -40,6 +44,7 @@ class _Started:
 
     start: int  # ms of the session's sound
     end: int | None = None
+    ear: Ear | None = None
 
 
 @dataclass(slots=True)
@@ -48,13 +53,17 @@ class _Exchange:
 
     Attributes:
         said: The user's item.
+        ear: What is heard of it.
         answer: What was said to it.
         response: The id of the response that it was answered with.
+        writer: Of that response, while it is on its way.
     """
 
     said: Item | None = None
+    ear: Ear | None = None
     answer: Item | None = None
     response: str = ""
+    writer: ResponseWriter | None = None
 
 
 class Teller:
@@ -68,11 +77,9 @@ class Teller:
         on_turn: Told of each turn that ended, its answer, and the id of the response.
 
     Attributes:
-        writer: Of the response that is on its way; None where there is none.
-        asked: What the next response was asked to be: whether it is spoken, and its metadata.
+        asked: What the next response was asked to be; None as the session has it.
         call_id: Of the function that was called last.
         call_name: Its name.
-        by_client: Whether what is cut off now is cut off since the client said so.
     """
 
     def __init__(
@@ -94,62 +101,54 @@ class Teller:
         self._untold: _Started | None = None  # speech over the agent, not judged yet
         self._user_item = ""  # the id of the item that is being said
         self._now = _Exchange()
-        self._made: _Exchange | None = None  # is still being said, all of it told
-        self._dropped: _Exchange | None = None  # the client cut it; what still comes is not told
+        self._before: deque[_Exchange] = deque(maxlen=_MOST_EXCHANGES)  # of which more may come
+        self._is_dropped = False  # the client cut it; what still comes of it is not told
         self._thought = ""
-        self.writer: ResponseWriter | None = None
-        self.asked: tuple[bool, Mapping[str, str] | None] | None = None
-        self.by_client = False
+        self.asked: Asked | None = None
         self.call_id = self.call_name = ""
 
     # --- what the session asks for ----------------------------------------------------------------
 
-    def answering(self, item: Item | None) -> None:
-        """This item is what is answered next."""
-        self._now = _Exchange(item)
+    def answering(self, item: Item, ear: Ear | None) -> None:
+        """This item, heard so, is what is answered next."""
+        self._before.append(self._now)
+        self._now = _Exchange(item, ear)
 
     @property
     def active(self) -> ResponseWriter | None:
         """The response that belongs to the conversation and has not ended; None for none."""
-        for writer in (self.writer, self._aside):
+        for writer in (self._now.writer, self._aside):
             if writer is not None and writer.is_open:
                 return writer
         return None
 
-    def begin_aside(self) -> None:
+    def begin_aside(self) -> ResponseWriter:
         """Begin the response that says what no turn asked for."""
-        speaks, metadata = self.asked or (self._config().speaks, None)
-        self.asked, self._aside_said = None, ""
-        self._aside = self._writer(speaks, metadata)
+        self._aside_said = ""
+        self._aside = writer = self._writer()
+        return writer
 
     def begin(self) -> ResponseWriter:
         """Begin the response that was asked for."""
         if self._aside is not None:  # who is answered cut it off
             self._aside.done("cancelled", "turn_detected")
-        config = self._config()
-        speaks, metadata = self.asked or (config.speaks, None)
-        self.asked = None
-        self.writer = self._writer(speaks, metadata)
-        self._now.response, self._thought = self.writer.id, ""
-        return self.writer
+        for each in self._before:  # what is still to come of those is no answer any more
+            if each.writer is not None:
+                each.writer.done("cancelled", "turn_detected")
+        self._now.writer = writer = self._writer()
+        self._now.response, self._thought = writer.id, ""
+        return writer
 
-    def cut(self) -> bool:
-        """The client wants no more of what is on its way; whether anything is."""
-        writer = self.active
-        self.by_client = writer is not None
-        if writer is None:
-            return False
-        if writer is self.writer:
-            self._now.answer, self._dropped = writer.item, self._now
-            self.writer = None
-        writer.done("cancelled", "client_cancelled")
-        return True
+    def cut(self) -> None:
+        """The client wants no more of what is on its way, and is told no more until `Settled`."""
+        self._is_dropped = True
+        for writer in (self._now.writer, self._aside):
+            if writer is not None:
+                writer.done("cancelled", "client_cancelled")
 
     def close(self) -> None:
         """The session is over: what is open ends."""
-        for writer in (self.writer, self._aside):
-            if writer is not None:
-                writer.done("cancelled", "client_cancelled")
+        self.cut()
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -157,12 +156,15 @@ class Teller:
         """Take what happened next."""
         match event:
             case Settled():
-                self._dropped = None
-            case (
-                Heard() | ThinkDelta() | Thought() | TextDelta() | SpeechDelta() | ToolCalled()
-            ) if self._dropped is not None:
-                if isinstance(event, Heard) and event.seconds and self._dropped.said is not None:
-                    self.transcribed(self._dropped.said, event)
+                self._is_dropped = False
+            case Heard():
+                self._heard(event)
+            case HeardLate(heard, ear):
+                self._told(self._of(ear), heard)
+            case ThinkDelta() | Thought() | TextDelta() | SpeechDelta() | ToolCalled() if (
+                self._is_dropped
+            ):
+                pass
             case UserStarted():
                 self._user_started(event)
             case UserStopped():
@@ -174,8 +176,6 @@ class Teller:
             case Dismissed():
                 self._untold = None
                 self._ours("state", {"type": "echat.backchannel"})
-            case Heard():
-                self._heard(event)
             case ThinkDelta(text):
                 self._thought += text
                 delta = {"response_id": self._now.response, "delta": text}
@@ -190,10 +190,10 @@ class Teller:
                 self._call(call.tool.name, dict(call.arguments))
             case ToolReturned():
                 pass
-            case AnswerMade(turn, turn_id):
-                self._make(turn, turn_id)
-            case TurnFinished(answer):
-                self._finished(answer.turn, answer.turn_id)
+            case AnswerMade(turn, turn_id, ear):
+                self._end(self._of(ear), turn, turn_id)
+            case TurnFinished(answer, ear):
+                self._finished(self._of(ear), answer.turn, answer.turn_id)
             case Aside(delta):
                 self._say_aside(delta)
             case AsideEnded(heard):
@@ -230,17 +230,20 @@ class Teller:
     def _user_stopped(self, event: UserStopped) -> None:
         end = round(1000 * event.at)
         if self._untold is not None:
-            self._untold.end = end
+            self._untold.end, self._untold.ear = end, event.ear
             return
-        self._tell_end(end)
+        self._tell_end(end, event.ear)
 
-    def _tell_end(self, end: int) -> None:
+    def _tell_end(self, end: int, ear: Ear | None) -> None:
         at = {"audio_end_ms": end, "item_id": self._user_item}
         self._send({"type": "input_audio_buffer.speech_stopped", **at})
-        self.commit(self._user_item, None)
+        self.answering(self._commit(self._user_item, None), ear)
 
-    def commit(self, item_id: str, ear: Ear | None) -> Item:
-        """What was said is an item of the conversation."""
+    def commit(self, ear: Ear) -> Item:
+        """What the client committed is an item of the conversation."""
+        return self._commit(new_id("item"), ear)
+
+    def _commit(self, item_id: str, ear: Ear | None) -> Item:
         known = [item for item in self._conversation if item.id == item_id]
         if known:  # it went on
             (item,) = known
@@ -254,7 +257,6 @@ class Teller:
             for what in ("added", "done"):
                 told = {"previous_item_id": previous, "item": item.to_json()}
                 self._send({"type": f"conversation.item.{what}", **told})
-        self._now = _Exchange(item)
         return item
 
     def _send_committed(self, item_id: str, previous: str | None) -> None:
@@ -267,7 +269,7 @@ class Teller:
         start = max(0, end - round(1000 * event.lasted))
         at = {"audio_start_ms": start, "audio_end_ms": end, "item_id": item_id}
         self._send({"type": "input_audio_buffer.timeout_triggered", **at})
-        self.commit(item_id, None)
+        self.answering(self._commit(item_id, None), None)
 
     def _heard_out(self, ear: Ear) -> None:
         item = self._now.said
@@ -278,10 +280,14 @@ class Teller:
     def _heard(self, heard: Heard) -> None:
         if self._untold is not None:
             self._judged()
-        if heard.seconds > 0 and self._now.said is not None:
-            self.transcribed(self._now.said, heard)
-        if heard.transcript and self.writer is None:
+        self._told(self._now, heard)
+        if heard.transcript and self._now.writer is None and not self._is_dropped:
             self.begin()
+
+    def _told(self, exchange: _Exchange, heard: Heard) -> None:
+        """The words of a turn are known; who typed them knows them."""
+        if heard.seconds > 0 and exchange.said is not None:
+            self.transcribed(exchange.said, heard)
 
     def transcribed(self, item: Item, heard: Heard) -> None:
         """The words of an item are known."""
@@ -306,9 +312,8 @@ class Teller:
     # --- the agent --------------------------------------------------------------------------------
 
     def _open(self) -> ResponseWriter:
-        if self.writer is None or not self.writer.is_open:
-            return self.begin()
-        return self.writer
+        writer = self._now.writer
+        return self.begin() if writer is None or not writer.is_open else writer
 
     def _thinks(self, thought: Thought) -> None:
         self._ours(
@@ -327,43 +332,34 @@ class Teller:
         self.call_name = name
         self.call_id = writer.call(name, json.dumps(arguments, ensure_ascii=False))
         writer.done()
-        self.writer = None
 
-    def _make(self, turn: Turn, turn_id: str) -> None:
-        self._made = made = self._now
-        if (writer := self.writer) is None:
+    def _end(self, exchange: _Exchange, turn: Turn, turn_id: str) -> None:
+        """All of an answer is told, or no more comes of it."""
+        if (writer := exchange.writer) is None:
             return
-        made.answer = writer.item
-        writer.done(echat=_about(turn, turn_id))
-        self.writer = None
+        exchange.answer, about = writer.item, _about(turn, turn_id)
+        match turn.status:
+            case TurnStatus.FAILED:
+                error = {"type": "server_error", "code": "generation", "message": "no answer came"}
+                writer.done("failed", error=error, echat=about)
+            case TurnStatus.INTERRUPTED:
+                writer.done("cancelled", "turn_detected", echat=about)
+            case _:
+                writer.done(echat=about)
 
-    def _finished(self, turn: Turn, turn_id: str) -> None:
+    def _finished(self, exchange: _Exchange, turn: Turn, turn_id: str) -> None:
         if turn.status is TurnStatus.INTERRUPTED:
             self._judged()
-        exchange = self._dropped or self._made or self._now
-        is_told = exchange in (self._dropped, self._made)
-        self._dropped = self._made = None
-        if not is_told and (writer := self.writer) is not None:
-            exchange.answer = writer.item
-            if turn.status is TurnStatus.FAILED:
-                error = {"type": "server_error", "code": "generation", "message": "no answer came"}
-                writer.done("failed", error=error, echat=_about(turn, turn_id))
-            elif turn.status is TurnStatus.INTERRUPTED:
-                reason = "client_cancelled" if self.by_client else "turn_detected"
-                writer.done("cancelled", reason, echat=_about(turn, turn_id))
-            else:
-                writer.done(echat=_about(turn, turn_id))
-            self.writer = None
+        self._end(exchange, turn, turn_id)
         for item in (exchange.said, exchange.answer):
             if item is not None:
                 item.turn_id, item.is_told = turn_id, False
         if exchange.answer is not None:
             exchange.answer.turn = turn
-        self.by_client = False
         self._on_turn(turn, exchange.answer, exchange.response)
 
     def _unanswered(self, error: EChatError | None) -> None:
-        if (writer := self.writer) is None:
+        if (writer := self._now.writer) is None:
             return
         if error is None:
             writer.done()
@@ -371,12 +367,10 @@ class Teller:
             kind = type(error).__name__
             told = {"type": "server_error", "code": kind, "message": str(error)}
             writer.done("failed", error=told)
-        self.writer = None
 
     def _cancel(self) -> None:
-        if self.writer is not None:
-            self.writer.done("cancelled", "turn_detected")
-            self.writer = None
+        if self._now.writer is not None:
+            self._now.writer.done("cancelled", "turn_detected")
 
     def _judged(self) -> None:
         """What was said over the agent was an interruption."""
@@ -385,15 +379,14 @@ class Teller:
             return
         self._tell_start(untold.start)
         if untold.end is not None:
-            self._tell_end(untold.end)
+            self._tell_end(untold.end, untold.ear)
 
     # --- of its own accord ------------------------------------------------------------------------
 
     def _say_aside(self, delta: TextDelta | SpeechDelta) -> None:
-        if self._aside is None and self.writer is None:
-            self.begin_aside()
-        # What has to be said before an answer is a part of it.
-        writer = self._aside or self.writer
+        writer = self._aside or self.active  # what has to be said before an answer is a part of it
+        if writer is None and not self._is_dropped:
+            writer = self.begin_aside()
         if writer is None or not writer.is_open:
             return  # it was cut off, and the agent had said this before it knew
         if isinstance(delta, TextDelta):
@@ -410,21 +403,27 @@ class Teller:
             aside.done()
         else:
             self._judged()
-            aside.done("cancelled", "client_cancelled" if self.by_client else "turn_detected")
-        self.by_client = False
+            aside.done("cancelled", "turn_detected")
 
     # --- plumbing ---------------------------------------------------------------------------------
 
-    def _writer(self, speaks: bool, metadata: Mapping[str, str] | None) -> ResponseWriter:
+    def _of(self, ear: Ear | None) -> _Exchange:
+        """The exchange that an event belongs to."""
+        known = (each for each in (self._now, *reversed(self._before)) if each.ear is ear)
+        return next(known, self._now)
+
+    def _writer(self) -> ResponseWriter:
+        """Of a response that was asked for, or comes by itself."""
         config = self._config()
+        asked, self.asked = self.asked or Asked(config.speaks, config.voice), None
         return ResponseWriter(
             self._send,
             self._conversation.add,
-            speaks=speaks,
+            speaks=asked.speaks,
             says_as=config.says_as,
             conversation=self._conversation.id,
-            metadata=metadata,
-            voice=config.voice,
+            metadata=asked.metadata,
+            voice=asked.voice,
         )
 
     def _ours(self, kind: str, event: dict[str, Any]) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from echat_memory import GuestMemory
 from echat_sdk import Agent
-from echat_sdk.agent.events import Failed, TurnFinished, UserStopped
+from echat_sdk.agent.events import Failed, HeardLate, TurnFinished, UserStopped
 from echat_sdk.consent import RUN, ConsentState, Purpose
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.errors import ConsentError, StoreError
 from echat_sdk.testing import FakeHearing, FakeModel, Line
 from echat_sdk.testing.audio import FakeAudio
 from echat_sdk.testing.live import Conversation, Part, converse, opened, schedule
-from echat_sdk.turn import Heard, Recollection, Turn, TurnStatus
+from echat_sdk.turn import Recollection, Turn, TurnStatus
 from echat_sdk.turn_policy import TurnPolicy
 
 SAD = Cues(Cue("sad", 0.9), Cue("female", 0.9))
@@ -131,8 +131,8 @@ async def test_what_is_known_late_is_kept_without_the_cues_that_were_refused() -
             async for event in conversation.events():
                 if isinstance(event, UserStopped):
                     conversation.interrupt()
-                if isinstance(event, Heard):
-                    told.append(event.cues.emotion)
+                if isinstance(event, HeardLate):
+                    told.append(event.heard.cues.emotion)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(host(), name="host")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
+from typing import Any
 
 import numpy as np
 import pytest
 
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.server.realtime.codec import WireFormat
-from echat_sdk.testing import FakeModel, Line, RAMMemory
+from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory
 from echat_sdk.turn import TurnStatus
 from tests.sdk.server.realtime.talk import (
     RESPOND,
@@ -336,6 +338,55 @@ def test_who_cancels_before_anything_was_answered_is_told_of_one_response() -> N
     assert [e["response"]["status"] for e in client.of("response.done")] == ["cancelled"]
     (turn,) = memory.recall("ada").turns
     assert (turn.status, turn.reply) == (TurnStatus.INTERRUPTED, "")
+
+
+def test_words_that_are_known_late_belong_to_the_turn_in_which_they_were_said() -> None:
+    async def script(client: Client) -> None:
+        client.send(*SPOKEN)
+        await client.until("input_audio_buffer.committed")
+        client.send(typed("and this"), RESPOND)
+        await client.until("response.done")
+        await asyncio.sleep(5)
+
+    memory = RAMMemory()
+    client = converse(SlowEar(Line("said before"), Line("typed")), script, memory=memory)
+    spoken = client.of("input_audio_buffer.committed")[0]["item_id"]
+    (told,) = client.of("conversation.item.input_audio_transcription.completed")
+    assert (told["item_id"], told["transcript"]) == (spoken, "said before")
+    turns = [(turn.transcript, turn.status) for turn in memory.recall("ada").turns]
+    assert turns == [
+        ("said before", TurnStatus.INTERRUPTED),
+        ("and this", TurnStatus.COMPLETE),
+    ]
+    (done,) = client.of("response.done")
+    assert done["response"]["status"] == "completed"
+    assert done["response"]["echat"]["turn_id"] == "ram-2"
+
+
+def test_who_speaks_instead_of_waiting_for_an_answer_to_what_they_typed_is_answered_alone() -> None:
+    async def script(client: Client) -> None:
+        client.send(typed("typed first"), RESPOND, *SPOKEN)
+        await client.until("response.done", 2)
+
+    memory = RAMMemory()
+    client = converse(SlowEar(Line("then said")), script, memory=memory)
+    statuses = [e["response"]["status"] for e in client.of("response.done")]
+    assert statuses == ["cancelled", "completed"]
+    kinds = [kind for kind in client.kinds if kind in ("response.created", "response.done")]
+    assert kinds == ["response.created", "response.done"] * 2
+    ids = [e["response"]["echat"]["turn_id"] for e in client.of("response.done")]
+    assert ids == ["ram-1", "ram-2"]
+    assert [turn.transcript for turn in memory.recall("ada").turns] == ["typed first", "then said"]
+
+
+class SlowEar(FakeModel):
+    """Takes a while of real time to know the words."""
+
+    def listen(self, **given: Any) -> FakeHearing:
+        hearing = super().listen(**given)
+        known = hearing.heard
+        hearing.heard = lambda: time.sleep(0.1) or known()  # type: ignore[method-assign,func-returns-value]
+        return hearing
 
 
 def test_of_a_cancelled_answer_what_the_client_says_was_heard_is_kept() -> None:

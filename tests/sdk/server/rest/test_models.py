@@ -3,11 +3,12 @@ from __future__ import annotations
 import openai
 import pytest
 
+from echat_sdk.testing import FakeModel
 from tests.sdk.server.rest.serving import app_of, http_of, openai_of
 
 
 async def test_the_model_that_is_served_is_listed_with_its_voices() -> None:
-    async with openai_of(app_of(voices=("heart",))) as client:
+    async with openai_of(app_of(FakeModel(voices=("heart",)))) as client:
         (model,) = (await client.models.list()).data
         assert await client.models.retrieve("fake") == model
     assert (model.id, model.object, model.owned_by) == ("fake", "model", "echat")

@@ -18,7 +18,6 @@ from openai import OpenAI
 from echat_memory import GuestMemory, SQLMemory
 from echat_sdk import load_model
 from echat_sdk.consent import REMEMBERED, RUN
-from echat_sdk.model.cascade.voice import VOICES
 from echat_sdk.model.think import parse
 from echat_sdk.protocols import SpeechModel
 from echat_sdk.server.caller import Caller
@@ -27,7 +26,6 @@ from tests.sdk.server.rest.serving import app_of, listening
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 AUDIO = Path(__file__).parents[4] / "examples/audio"
-NAMES = tuple(voice.name for voice in VOICES)
 SAID = "The train to the coast leaves at nine. I will bring bread, apples and a map."
 PLAIN = jiwer.Compose(
     [
@@ -47,7 +45,7 @@ def model() -> SpeechModel:
 
 @pytest.fixture(scope="module")
 def client(model: SpeechModel) -> Iterator[OpenAI]:
-    app = app_of(model, GuestMemory(unasked=RUN), voices=NAMES)
+    app = app_of(model, GuestMemory(unasked=RUN))
     with listening(app) as url, OpenAI(api_key="x", base_url=f"{url}/v1", max_retries=0) as client:
         yield client
 

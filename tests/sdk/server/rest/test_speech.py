@@ -34,7 +34,7 @@ class Voiced(FakeModel):
     """Notes how it was asked to speak."""
 
     def __init__(self, *, rate: int = 24_000) -> None:
-        super().__init__()
+        super().__init__(voices=("heart",))
         self.asked: list[tuple[str, ReplyEmotion, str | None]] = []
         self.sample_rate = rate
 
@@ -73,7 +73,7 @@ async def test_without_a_format_it_is_mp3_as_clients_expect() -> None:
 
 async def test_an_emotion_and_a_voice_of_ours_reach_the_model() -> None:
     model = Voiced()
-    async with openai_of(app_of(model, voices=("heart",))) as client:
+    async with openai_of(app_of(model)) as client:
         for voice in ("heart", "marin"):
             await client.audio.speech.create(
                 model="fake",
@@ -106,7 +106,7 @@ async def test_an_emotion_and_a_voice_of_ours_reach_the_model() -> None:
 async def test_what_cannot_be_done_is_refused_with_what_can(
     change: dict[str, object], param: str, told: str
 ) -> None:
-    async with http_of(app_of(voices=("heart",))) as http:
+    async with http_of(app_of(FakeModel(voices=("heart",)))) as http:
         answer = await http.post("/v1/audio/speech", json={**ASK, **change})
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["type"]) == (
