@@ -29,9 +29,10 @@ $(VENV)/.dev: $(VENV)/.lite
 	@{ [ -e /usr/include/portaudio.h ] && command -v pulseaudio >/dev/null; } || ! command -v apt-get >/dev/null || { echo "installing portaudio19-dev and pulseaudio with apt, for the tests with a sound card"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev portaudio19-dev libasound2-plugins pulseaudio pulseaudio-utils; }
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || ! command -v apt-get >/dev/null || { echo "installing postgresql with apt, for the tests with a server of their own"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends postgresql; }
 	@{ command -v chromium >/dev/null && command -v node >/dev/null && fc-list :lang=zh | grep -q .; } || ! command -v apt-get >/dev/null || { echo "installing chromium, nodejs and a Chinese font with apt, for the tests of the pages"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium nodejs fontconfig fonts-wqy-microhei; }
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || ! command -v apt-get >/dev/null || { echo "installing mosquitto with apt, for the tests with a broker"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends mosquitto; }
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || { echo "installing strace with apt, for the tests that cut the power"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends strace; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,mqtt,xiaozhi,wyoming,dev]'
 	@touch $@
 
 # OpenAI's clients in JavaScript, for the tests that have them talk to the server.

@@ -13,6 +13,7 @@ import time
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import AudioFrame, Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.protocols import VAD
@@ -22,7 +23,6 @@ from echat_sdk.server.door import Access
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.realtime.endpoint import Realtime
-from echat_sdk.server.service import Service
 from echat_sdk.server.serving import Listening, serve
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.testing import FakeModel, Line, RAMMemory

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from echat_sdk.agent.rights import Manner
+    from echat_sdk.agent.service import Service
     from echat_sdk.config import Settings
     from echat_sdk.server.door import Access
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
     from echat_sdk.server.observer import Observer
-    from echat_sdk.server.service import Service
     from echat_sdk.server.serving import Listening
     from echat_sdk.server.webrtc.calls import Calls
 
@@ -123,8 +123,8 @@ def opened(settings: Settings) -> Iterator[Service]:
         StoreError: the memory cannot be opened.
     """
     from echat_memory import GuestMemory, SQLMemory, in_words
+    from echat_sdk.agent.service import Service
     from echat_sdk.disclosure import configured
-    from echat_sdk.server.service import Service
 
     unasked = agreeing.unasked_in(settings.deployment)
     barred = barred_in(settings.deployment, settings.exemption)

@@ -31,9 +31,9 @@ from echat_sdk.server.tickets import Tickets
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from echat_sdk.agent.service import Service
     from echat_sdk.audio import Seconds
     from echat_sdk.server.keys import Keys
-    from echat_sdk.server.service import Service
     from echat_sdk.server.webrtc.calls import Calls
 
 _LOOK: Seconds = 1.0  # from when a key is revoked until it opens nothing more, at most

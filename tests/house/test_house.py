@@ -14,7 +14,12 @@ import pytest
 import echat_sdk
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = [ROOT / "echat_sdk", ROOT / "memory/echat_memory", ROOT / "training/echat_training"]
+PACKAGES = [
+    ROOT / "echat_sdk",
+    ROOT / "memory/echat_memory",
+    ROOT / "plugins/echat_plugins",
+    ROOT / "training/echat_training",
+]
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 
 
@@ -99,6 +104,7 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {t for t in tops if not t.endswith(".dist-info")} == {
         "echat_memory",
+        "echat_plugins",
         "echat_sdk",
         "echat_training",
     }

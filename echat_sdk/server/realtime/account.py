@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from echat_sdk.agent.service import Account, Agreeing, Service
 from echat_sdk.bridge import Worker
 from echat_sdk.consent import Consents, ConsentState, Purpose
 from echat_sdk.disclosure import VERSION
 from echat_sdk.errors import EChatError, StoreError
 from echat_sdk.protocols import Forgetting, Memory
 from echat_sdk.server.realtime.faults import Fault
-from echat_sdk.server.service import Account, Agreeing, Service
 from echat_sdk.turn import Lang
 
 

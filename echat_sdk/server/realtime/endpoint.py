@@ -24,8 +24,8 @@ from echat_sdk.server.realtime.session import Session
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from echat_sdk.agent.service import Service
     from echat_sdk.server.caller import Caller
-    from echat_sdk.server.service import Service
 
 log = logging.getLogger(__name__)
 

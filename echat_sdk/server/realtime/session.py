@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from echat_sdk.agent import Agent
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import State, StateChanged
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import FRAME_SECONDS, Hertz, Seconds, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
@@ -26,7 +26,6 @@ from echat_sdk.server.realtime.line import Line
 from echat_sdk.server.realtime.telling import Teller
 from echat_sdk.server.realtime.wire import OURS
 from echat_sdk.server.realtime.writer import ResponseWriter
-from echat_sdk.server.service import Service
 from echat_sdk.turn import Lang, LangChoice, Turn, TurnStatus
 
 MOST_UNCOMMITTED: Seconds = 120.0
@@ -88,18 +87,12 @@ class Session:
             on_heard_out=self._write_down,
             on_turn=self._after_turn,
         )
-        self._agent = Agent(
-            service.model,
-            memory,
+        self._agent = service.agent(
+            self._line,
+            vad,
             user=self._user,
-            think=service.think,
-            lang=service.lang,
-            audio=self._line,
-            vad=vad,
-            turn_end=service.turn_end,
+            memory=memory,
             policy=self._config.turns.policy(service.policy),
-            manner=service.manner(self._user),
-            ends_on_farewell=False,
         )
         self._began = dict(caller.session)
         self._does: Mapping[str, Callable[[dict[str, Any]], Awaitable[None]]] = {

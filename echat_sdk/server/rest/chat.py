@@ -24,6 +24,7 @@ from echat_sdk.agent.agent import Agent
 from echat_sdk.agent.consenting import allowed_of
 from echat_sdk.agent.exchange import Answer
 from echat_sdk.agent.rights import YES_WITHIN
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import Seconds
 from echat_sdk.consent import consented
 from echat_sdk.cues import Cues
@@ -36,7 +37,6 @@ from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.messages import Conversation, conversation_of
 from echat_sdk.server.rest.places import Places
 from echat_sdk.server.rest.transcriptions import a_guest
-from echat_sdk.server.service import Service
 from echat_sdk.turn import Delta, Recollection
 
 _MOST_ASKED = 16

@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from echat_sdk.agent.service import Service
 from echat_sdk.server.rest.bodies import no_model
 from echat_sdk.server.rest.endpoint import Call, Stream
-from echat_sdk.server.service import Service
 
 
 class Models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
+from echat_sdk.agent.service import Service
 from echat_sdk.server.caller import Scope
 from echat_sdk.server.rest.chat import Chat
 from echat_sdk.server.rest.endpoint import Endpoint
@@ -12,7 +13,6 @@ from echat_sdk.server.rest.models import Models
 from echat_sdk.server.rest.places import Places
 from echat_sdk.server.rest.speech import Speech
 from echat_sdk.server.rest.transcriptions import Transcriptions
-from echat_sdk.server.service import Service
 
 
 def routes(service: Service, limits: RestLimits | None = None) -> list[Route]:

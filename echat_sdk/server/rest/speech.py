@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
+from echat_sdk.agent.service import Service
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.protocols import SpeechModel
 from echat_sdk.server.rest import sse
@@ -26,7 +27,6 @@ from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.places import Places
 from echat_sdk.server.rest.refusal import Refusal
 from echat_sdk.server.rest.tokens import tokens
-from echat_sdk.server.service import Service
 from echat_sdk.turn import SpeechDelta
 
 OPENAI_VOICES = frozenset(

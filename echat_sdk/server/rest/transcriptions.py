@@ -14,6 +14,7 @@ from pydantic import field_validator
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from echat_sdk.agent.consenting import allowed_of, check_voice, heard_by, without_refused
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import Waveform, frames
 from echat_sdk.io.wav import read_audio_bytes
 from echat_sdk.server.rest import sse
@@ -22,7 +23,6 @@ from echat_sdk.server.rest.endpoint import Call, Stream
 from echat_sdk.server.rest.form import fields_of
 from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.places import Places
-from echat_sdk.server.service import Service
 from echat_sdk.turn import Heard, Lang, LangChoice
 
 _NAMES: dict[Lang, str] = {"en": "english", "zh": "chinese"}

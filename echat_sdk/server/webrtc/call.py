@@ -28,8 +28,8 @@ from echat_sdk.server.webrtc.sounding import Sounding
 from echat_sdk.server.webrtc.track import CallLine
 
 if TYPE_CHECKING:
+    from echat_sdk.agent.service import Service
     from echat_sdk.server.caller import Caller
-    from echat_sdk.server.service import Service
 
 _ANSWER: Seconds = 5.0  # for an answer to an offer
 _CONNECT: Seconds = 20.0  # from the answer until events can be told

@@ -16,8 +16,8 @@ from echat_sdk.server.seats import Refusal, Seats
 from echat_sdk.server.webrtc.call import Call
 
 if TYPE_CHECKING:
+    from echat_sdk.agent.service import Service
     from echat_sdk.server.caller import Caller
-    from echat_sdk.server.service import Service
     from echat_sdk.server.webrtc.offer import Offer
 
 log = logging.getLogger(__name__)

@@ -42,7 +42,7 @@ from echat_sdk.server.caller import EVERYTHING
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.realtime import endpoint
-from echat_sdk.server.service import Service
+from echat_sdk.agent.service import Service
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.testing import FakeModel, RAMMemory
 from echat_sdk.vad import open_vad

@@ -15,6 +15,7 @@ import soundfile
 import soxr
 
 from echat_memory import GuestMemory, SQLMemory
+from echat_sdk.agent.service import Service
 from echat_sdk.consent import REMEMBERED, RUN
 from echat_sdk.protocols import SpeechModel
 from echat_sdk.server import app, rest
@@ -24,7 +25,6 @@ from echat_sdk.server.keys import Keys
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.realtime.endpoint import Realtime
-from echat_sdk.server.service import Service
 from echat_sdk.server.serving import Listening, serve
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.vad import open_vad

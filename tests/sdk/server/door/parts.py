@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from echat_sdk.agent.service import Service
 from echat_sdk.server import app
 from echat_sdk.server.caller import EVERYTHING, Caller
 from echat_sdk.server.caller import Scope as Right
@@ -22,7 +23,6 @@ from echat_sdk.server.keys import Keys
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.origins import Origins
-from echat_sdk.server.service import Service
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.testing import FakeModel, RAMMemory
 from echat_sdk.testing.audio import ScriptedVAD

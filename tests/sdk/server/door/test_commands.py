@@ -14,13 +14,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from echat_sdk import cli
+from echat_sdk.agent.service import Service
 from echat_sdk.cli import serve
 from echat_sdk.cli.commands import app
 from echat_sdk.config import Settings
 from echat_sdk.server.door import Access
 from echat_sdk.server.keys import Keys
 from echat_sdk.server.limits import Limits
-from echat_sdk.server.service import Service
 from echat_sdk.server.serving import Listening
 from echat_sdk.testing import FakeModel, RAMMemory
 from echat_sdk.testing.audio import ScriptedVAD

@@ -12,6 +12,7 @@ import numpy as np
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import AudioFrame, Seconds
 from echat_sdk.protocols import Memory, SpeechModel
 from echat_sdk.server.caller import Caller
@@ -19,7 +20,6 @@ from echat_sdk.server.realtime import wire
 from echat_sdk.server.realtime.codec import PCM16, WireFormat
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.session import Session
-from echat_sdk.server.service import Service
 from echat_sdk.testing import RAMMemory, virtual_time
 
 Told = dict[str, Any]

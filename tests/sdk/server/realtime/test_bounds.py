@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.service import Service
 from echat_sdk.bridge import Worker
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.limits import Limits
@@ -18,7 +19,6 @@ from echat_sdk.server.realtime.codec import PCM16
 from echat_sdk.server.realtime.endpoint import Realtime
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import MOST_HEARD, Conversation, Item, from_client
-from echat_sdk.server.service import Service
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
 from tests.sdk.server.realtime.talk import (
     RESPOND,

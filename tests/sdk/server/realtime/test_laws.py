@@ -20,12 +20,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import AudioFrame, Seconds
 from echat_sdk.cues import Cues
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime.codec import PCM16
 from echat_sdk.server.realtime.endpoint import Realtime
-from echat_sdk.server.service import Service
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
 from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import Delta, Heard, Lang, LangChoice, Recollection, SpeechDelta, TextDelta

@@ -16,10 +16,10 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from echat_sdk.agent.service import Service
 from echat_sdk.protocols import VAD, Memory, SpeechModel
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.rest import RestLimits, routes
-from echat_sdk.server.service import Service
 from echat_sdk.testing import FakeModel, RAMMemory
 from echat_sdk.testing.audio import ScriptedVAD
 

@@ -18,6 +18,7 @@ from av import AudioFrame
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
+from echat_sdk.agent.service import Service
 from echat_sdk.audio import Seconds, Waveform
 from echat_sdk.protocols import SpeechModel
 from echat_sdk.server import app as apps
@@ -27,7 +28,6 @@ from echat_sdk.server.keys import Keys
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.realtime.endpoint import Realtime
-from echat_sdk.server.service import Service
 from echat_sdk.server.serving import Listening, serve
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.server.webrtc.call import take_at

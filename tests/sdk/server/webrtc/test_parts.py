@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from echat_sdk.agent.events import State
+from echat_sdk.agent.service import Service
 from echat_sdk.cli import run
 from echat_sdk.server import app
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.door import Access
 from echat_sdk.server.realtime.faults import Fault
-from echat_sdk.server.service import Service
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.server.webrtc.offer import checked
 from echat_sdk.server.webrtc.sounding import Sounding

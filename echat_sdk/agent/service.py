@@ -1,15 +1,17 @@
-"""What a server serves: one model and one memory for all sessions. Made where rooms are opened."""
+"""What conversations are made with: one model and one memory for all; and how devices come in."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from typing import Any, Protocol, runtime_checkable
 
+from echat_sdk.agent.agent import Agent
 from echat_sdk.agent.rights import Manner
 from echat_sdk.consent import Consents, ConsentState
-from echat_sdk.protocols import VAD, Memory, SpeechModel, TurnEnd, Voiced
+from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd, Voiced
 from echat_sdk.turn import Lang, LangChoice, ThinkStyle
 from echat_sdk.turn_policy import TurnPolicy
 
@@ -60,7 +62,7 @@ class Account(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What every session is made with.
+    """What every conversation is made with; a server's sessions, a transport's devices.
 
     Attributes:
         model: Hears, thinks and speaks, for all at once.
@@ -98,3 +100,55 @@ class Service:
     def voices(self) -> tuple[str, ...]:
         """Names of voices that may be asked for."""
         return tuple(self.model.voices()) if isinstance(self.model, Voiced) else ()
+
+    def agent(
+        self,
+        audio: AudioIO,
+        vad: VAD,
+        *,
+        user: str | None,
+        memory: Memory | None = None,
+        voice: str | None = None,
+        policy: TurnPolicy | None = None,
+        greeting: str = "",
+    ) -> Agent:
+        """A live agent for one conversation; to be entered with `async with`.
+
+        Args:
+            audio: Where it is heard and spoken.
+            vad: Its own; `open_vad` made it, in a thread.
+            user: The host's own id of the user; None for a guest, of whom nothing is kept.
+            memory: Where the conversation is kept; None where all are, or nowhere for a guest.
+            voice: Out of `voices`; None for the model's own.
+            policy: How patient it is; None as all are.
+            greeting: What it says first.
+        """
+        known = self.memory if user is not None else self.guest_memory()
+        user = user or f"guest_{secrets.token_hex(12)}"
+        return Agent(
+            self.model,
+            known if memory is None else memory,
+            user=user,
+            think=self.think,
+            lang=self.lang,
+            voice=voice,
+            audio=audio,
+            vad=vad,
+            turn_end=self.turn_end,
+            policy=policy or self.policy,
+            greeting=greeting,
+            manner=self.manner(user),
+            ends_on_farewell=False,
+        )
+
+
+class Transport(Protocol):
+    """A way in for devices: each conversation has an agent of its own, made by the service."""
+
+    async def run(self, service: Service) -> None:
+        """Take conversations until cancelled.
+
+        Raises:
+            EChatError: they cannot be taken at all: an address in use, a certificate that is none.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Plugins that come with the SDK, through the same door as everybody's: one file, one lesson."""
