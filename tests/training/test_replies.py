@@ -12,7 +12,8 @@ from echat_sdk.cues import Cues, Emotion, ReplyEmotion
 from echat_sdk.errors import GenerationError
 from echat_sdk.model import load_model
 from echat_sdk.model.cascade.bank import situations as bank
-from echat_sdk.model.cascade.words import content_words, plain
+from echat_sdk.model.cascade.words import content_words
+from echat_sdk.plain_words import plain
 from echat_sdk.turn import Delta, Heard, Recollection, TextDelta, ThinkDelta, Thought
 from echat_training.replies import Situation, answer_all, judge, report, situations
 

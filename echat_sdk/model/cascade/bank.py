@@ -16,7 +16,8 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from echat_sdk.model.cascade.words import lexicon, smooth, valence, without_lead
+from echat_sdk.model.cascade.words import lexicon, valence, without_lead
+from echat_sdk.plain_words import smooth
 from echat_sdk.turn import Lang
 
 _FAMILY = "|".join(lexicon("family_en"))

@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from echat_sdk.model.cascade.words import content_words, flip, is_chinese, patterns, plain
+from echat_sdk.model.cascade.words import content_words, flip, patterns
+from echat_sdk.plain_words import is_chinese, plain
 from echat_sdk.turn import Lang
 
 MAX_WORDS = 45

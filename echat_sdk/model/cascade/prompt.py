@@ -11,7 +11,8 @@ from functools import cache
 from importlib import resources
 
 from echat_sdk.model.cascade.generator import Message, Sampling
-from echat_sdk.model.cascade.words import content_words, plain
+from echat_sdk.model.cascade.words import content_words
+from echat_sdk.plain_words import plain
 from echat_sdk.turn import Lang
 
 ANSWERING = Sampling(temperature=0, repetition_penalty=1.1, max_tokens=32)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from echat_sdk.model.cascade import care
-from echat_sdk.model.cascade.words import content_words, flip, lexicon, patterns, plain, sentence
+from echat_sdk.model.cascade.words import content_words, flip, lexicon, patterns, sentence
+from echat_sdk.plain_words import plain
 from echat_sdk.second_person import UNSPOKEN, bare, to_second_person
 from echat_sdk.turn import Episode, Lang, Recollection
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from echat_sdk.model.cascade.words import smooth
+from echat_sdk.plain_words import smooth
 from echat_sdk.turn import Turn
 
 SHORTEST, LONGEST = 4, 17

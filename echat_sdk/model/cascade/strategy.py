@@ -17,11 +17,8 @@ from echat_sdk.cues import Cues, Emotion, ReplyEmotion, VocalEvent
 from echat_sdk.model.cascade import reflect_en, reflect_zh
 from echat_sdk.model.cascade.bank import Match, fill, lines
 from echat_sdk.model.cascade.moment import HARD
-from echat_sdk.model.cascade.words import (
-    patterns,
-    plain,
-    sentence,
-)
+from echat_sdk.model.cascade.words import patterns, sentence
+from echat_sdk.plain_words import plain
 from echat_sdk.turn import Heard, Lang, Recollection, Turn
 
 LONG_WORDS = 70

@@ -19,7 +19,8 @@ from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.moment import HARD, MomentReader
 from echat_sdk.model.cascade.strategy import Moment, Mood
-from echat_sdk.model.cascade.words import plain, sentence, valence
+from echat_sdk.model.cascade.words import sentence, valence
+from echat_sdk.plain_words import plain
 from echat_sdk.model.think import Think, render
 from echat_sdk.turn import (
     Finding,

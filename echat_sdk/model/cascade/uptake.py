@@ -15,7 +15,8 @@ from echat_sdk.model.cascade import bank, reflect_en
 from echat_sdk.model.cascade.bank import Match, fill
 from echat_sdk.model.cascade.moment import HARD
 from echat_sdk.model.cascade.strategy import Mood, without_question
-from echat_sdk.model.cascade.words import lexicon, plain
+from echat_sdk.model.cascade.words import lexicon
+from echat_sdk.plain_words import plain
 from echat_sdk.turn import Heard, Lang, Turn
 
 _UNEASY = (Mood.LOW, Mood.HOT, Mood.AFRAID, Mood.ICK)

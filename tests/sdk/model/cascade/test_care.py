@@ -10,7 +10,7 @@ from echat_sdk.model.cascade.care import (
     event,
     was_caring,
 )
-from echat_sdk.model.cascade.words import is_chinese
+from echat_sdk.plain_words import is_chinese
 from echat_sdk.turn import Lang, SafetyEvent
 
 DANGERS = {

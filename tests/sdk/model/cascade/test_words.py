@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echat_sdk.model.cascade.words import (
-    clauses,
-    flip,
-    lexicon,
-    plain,
-    smooth,
-    without_lead,
-)
+from echat_sdk.model.cascade.words import clauses, flip, lexicon, without_lead
+from echat_sdk.plain_words import plain, smooth
 from echat_sdk.turn import Lang
 
 

@@ -1,0 +1,169 @@
+"""Danger found in the words alone, whatever the voice.
+
+A cheerful tone does not make a danger smaller, so no emotion has a say here. The rules are data
+(`rules_en.toml`, `rules_zh.toml`). This is no clinical tool: what it misses and where it is wrong,
+`echat eval safety` tells.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from echat_sdk.plain_words import is_chinese, smooth
+from echat_sdk.turn import Lang, SafetyEvent
+
+DETECTOR = "care rules 2"
+"""What decides here; raised whenever the rules change what they find."""
+
+
+class Category(StrEnum):
+    """What seems to be at stake.
+
+    Attributes:
+        SELF: Their own life, or harm that they do to themselves.
+        OTHER: The life of somebody whom they tell of.
+        VIOLENCE: What somebody does to them.
+        CHILD: What somebody does to a child.
+        EATING: Food that is refused or brought up.
+        BODY: A body that needs help now.
+        HARM: What they may do to somebody.
+        MEANS: They ask how a life is ended.
+    """
+
+    SELF = "self"
+    OTHER = "other"
+    VIOLENCE = "violence"
+    CHILD = "child"
+    EATING = "eating"
+    BODY = "body"
+    HARM = "harm"
+    MEANS = "means"
+
+
+class Level(StrEnum):
+    """How pressing it is, as far as words tell; no danger at all is None.
+
+    Attributes:
+        CONCERN: Hinted at, so that one asks.
+        RISK: Said.
+        IMMINENT: Said to be happening, or about to.
+    """
+
+    CONCERN = "concern"
+    RISK = "risk"
+    IMMINENT = "imminent"
+
+
+_RISING = tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """A danger that words tell of."""
+
+    category: Category
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The rules of a language, and what is taken out of a sentence before they look at it."""
+
+    rules: Sequence[tuple[Danger, re.Pattern[str]]]
+    masks: Sequence[re.Pattern[str]]
+
+
+def detect(transcript: str, lang: Lang) -> Danger | None:
+    """The danger that the words tell of; None for none, and for figures of speech.
+
+    Args:
+        transcript: What was said, with or without punctuation.
+        lang: Its language, as far as it is known; words in the other script are looked at, too.
+    """
+    langs: tuple[Lang, ...] = ("zh", "en") if is_chinese(transcript) else (lang, "en")
+    found = [danger for each in dict.fromkeys(langs) if (danger := _look(transcript, each))]
+    return max(found, key=lambda danger: _RISING.index(danger.level), default=None)
+
+
+def _look(transcript: str, lang: Lang) -> Danger | None:
+    rules, words = _rules(lang), canonical(transcript, lang)
+    for mask in rules.masks:
+        words = mask.sub(" ", words)
+    # Highest level first, so the first that is found counts.
+    return next((danger for danger, pattern in rules.rules if pattern.search(words)), None)
+
+
+def event(danger: Danger) -> SafetyEvent:
+    """What is written down of a danger that was answered with a caring reply."""
+    return SafetyEvent(danger.category, danger.level, DETECTOR, "caring reply")
+
+
+def canonical(transcript: str, lang: Lang) -> str:
+    """The words as the rules are written: smooth, and in one form each.
+
+    English contractions are written out ("I'm" is "i am", "won't" is "will not"); of Chinese the
+    pieces between punctuation are joined by "，".
+    """
+    words = smooth(transcript, lang)
+    if lang == "zh":
+        return "，".join(words.split())
+    for contraction, full in _WRITTEN_OUT:
+        words = contraction.sub(full, words)
+    return " ".join(words.split())
+
+
+_WRITTEN_OUT = tuple(
+    (re.compile(contraction), full)
+    for contraction, full in (
+        (r"\bcan'?t\b|\bcannot\b", "can not"),
+        (r"\bwon'?t\b", "will not"),
+        (r"\bshan't\b", "shall not"),
+        (r"\bain'?t\b", "is not"),
+        (r"n't\b", " not"),
+        (r"'m\b", " am"),
+        (r"'re\b", " are"),
+        (r"'ve\b", " have"),
+        (r"'ll\b", " will"),
+        (r"'d\b", " would"),
+        (r"\blet's\b", "let us"),
+        (r"\b(he|she|it|that|there|what|who|where|how|here|everything|nothing|life)'s\b", r"\1 is"),
+        (r"'", " "),
+    )
+)
+
+
+@cache
+def _rules(lang: Lang) -> _Rules:
+    text = (resources.files("echat_sdk.safety") / f"rules_{lang}.toml").read_text("utf-8")
+    data = tomllib.loads(text)
+    names: Mapping[str, str] = data["names"]
+    rows: Sequence[Mapping[str, Any]] = data["rule"]
+    rules = [
+        (Danger(Category(row["category"]), Level(row["level"])), _compiled(row["on"], names))
+        for row in rows
+    ]
+    rules.sort(key=lambda rule: -_RISING.index(rule[0].level))
+    masks = data["masks"]
+    return _Rules(
+        rules,
+        [_compiled(masks[kind], names) for kind in ("idioms", "frames", "denied")],
+    )
+
+
+def _compiled(patterns: Sequence[str], names: Mapping[str, str]) -> re.Pattern[str]:
+    return re.compile("|".join(_spelt_out(pattern, names) for pattern in patterns), re.ASCII)
+
+
+def _spelt_out(pattern: str, names: Mapping[str, str]) -> str:
+    """A pattern with the names in it replaced; a name may hold another."""
+    found = re.compile(r"@([a-z]+\d?)")
+    while found.search(pattern):
+        pattern = found.sub(lambda match: names[match[1]], pattern)
+    return pattern
