@@ -18,10 +18,10 @@ from typing import Any
 
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import EChatError
-from echat_sdk.model.cascade.care import was_caring
 from echat_sdk.model.cascade.checks import Fault, Reply, faults
 from echat_sdk.plain_words import is_chinese
 from echat_sdk.protocols import SpeechModel
+from echat_sdk.safety.caring import was_caring
 from echat_sdk.turn import Lang, Recollection, TextDelta, ThinkDelta, Thought, Turn
 
 PASS_SHARE = 0.9

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from echat_sdk.model.cascade import care
 from echat_sdk.model.cascade.words import content_words, flip, lexicon, patterns, sentence
 from echat_sdk.plain_words import plain
+from echat_sdk.safety.danger import detect
 from echat_sdk.second_person import UNSPOKEN, bare, to_second_person
 from echat_sdk.turn import Episode, Lang, Recollection
 
@@ -72,7 +72,7 @@ def _told_then(words: str, episodes: Sequence[Episode], lang: Lang) -> list[str]
         shared = len(matter & _roots(plain(episode.said), lang))
         if kinds and not any(kind in plain(episode.said) for kind in kinds):
             continue  # who asks for a name is not told of a journey
-        if shared >= need and said and not care.danger_in(episode.said, lang):
+        if shared >= need and said and not detect(episode.said, lang):
             return [f"{_when(episode.when, lang)}{_quote(said.strip(), lang)}"]
     return []
 

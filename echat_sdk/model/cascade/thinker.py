@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from echat_sdk.cues import ReplyEmotion
-from echat_sdk.model.cascade import bank, care, findings, prompt, recall, strategy, uptake
+from echat_sdk.model.cascade import bank, findings, prompt, recall, strategy, uptake
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.moment import HARD, MomentReader
 from echat_sdk.model.cascade.strategy import Moment, Mood
 from echat_sdk.model.cascade.words import sentence, valence
-from echat_sdk.plain_words import plain
 from echat_sdk.model.think import Think, render
+from echat_sdk.plain_words import plain
+from echat_sdk.safety.caring import caring_reply, was_caring
+from echat_sdk.safety.danger import Danger, detect, event
 from echat_sdk.turn import (
     Finding,
     Heard,
@@ -59,7 +61,7 @@ class Answer:
     emotion: ReplyEmotion
     texts: Sequence[str]
     is_fixed: bool = False
-    danger: care.Danger | None = None
+    danger: Danger | None = None
 
 
 class Thinker:
@@ -89,7 +91,7 @@ class Thinker:
         thought = render(Think.of(heard.transcript, heard.cues, answer.emotion), think, heard.lang)
         for start in range(0, len(thought), _THOUGHT_PIECE):
             yield ThinkDelta(thought[start : start + _THOUGHT_PIECE])
-        safety = care.event(answer.danger) if answer.danger else None
+        safety = event(answer.danger) if answer.danger else None
         yield Thought(answer.emotion, answer.name, safety)
         for piece in _sentences(self._checked(answer, heard, recollection), heard.lang):
             yield TextDelta(piece)
@@ -109,11 +111,9 @@ class Thinker:
         """What to say and how, before the checks."""
         words, lang, mood = heard.transcript, heard.lang, strategy.mood_of(heard.cues)
         read = cache(partial(self._read_moment, words))  # it takes the model; once is enough
-        if danger := care.danger_in(words, lang):
-            text = care.caring_reply(danger, lang)
-            return Answer(
-                f"care-{danger}", ReplyEmotion.COMFORTING, [text], is_fixed=True, danger=danger
-            )
+        if danger := detect(words, lang):
+            text, name = caring_reply(danger, lang), f"care-{danger.category}"
+            return Answer(name, ReplyEmotion.COMFORTING, [text], is_fixed=True, danger=danger)
         if recollection.finding is not None:
             return self._from_tool(heard, recollection.finding, mood)
         match = _find(words, lang, recollection)
@@ -325,7 +325,7 @@ def _once_more(turn: Turn, templates: Sequence[str]) -> Answer:
 
 
 def _follows_care(recollection: Recollection) -> bool:
-    return bool(recollection.turns) and care.was_caring(recollection.turns[-1].reply)
+    return bool(recollection.turns) and was_caring(recollection.turns[-1].reply)
 
 
 def _told_before(words: str, recollection: Recollection) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from echat_sdk.model.cascade import care
 from echat_sdk.model.cascade.generator import Message, Sampling, TextGenerator
 from echat_sdk.model.tool_prompt import (
     MAX_HEARD_CHARS,
@@ -13,6 +12,7 @@ from echat_sdk.model.tool_prompt import (
     read_call,
     tool_prompt,
 )
+from echat_sdk.safety.danger import detect
 from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import Heard, Lang
 
@@ -40,7 +40,7 @@ class CascadeToolChooser:
     def choose(self, heard: Heard) -> ToolCall | None:
         """The tool that the words ask for; never one where a life may be at stake."""
         words, lang = heard.transcript, heard.lang
-        if not self._tools or care.danger_in(words, lang) or not may_ask(words, lang):
+        if not self._tools or detect(words, lang) or not may_ask(words, lang):
             return None
         (completion,) = self._generator().complete(
             [Message("user", words[-MAX_HEARD_CHARS:])], static=self._head(lang), sampling=_EXACT

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-from echat_sdk.plain_words import plain, smooth
+from echat_sdk.plain_words import plain
 from echat_sdk.turn import Lang
 
 _EN_PAIRS = {

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from echat_sdk.model.cascade.care import (
     DETECTOR,
     Danger,
@@ -10,6 +9,7 @@ from echat_sdk.model.cascade.care import (
     event,
     was_caring,
 )
+
 from echat_sdk.plain_words import is_chinese
 from echat_sdk.turn import Lang, SafetyEvent
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from echat_sdk.model.cascade.care import Danger, caring_reply
 
 from echat_sdk.model.cascade.bank import fill, lines, situations
-from echat_sdk.model.cascade.care import Danger, caring_reply
 from echat_sdk.model.cascade.clauses import ClauseSplitter
 from echat_sdk.model.cascade.prompt import fact_head
 

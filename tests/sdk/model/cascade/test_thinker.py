@@ -4,11 +4,11 @@ import re
 from typing import Any, cast
 
 import pytest
+from echat_sdk.model.cascade.care import Danger, event, was_caring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion
-from echat_sdk.model.cascade.care import Danger, event, was_caring
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import Completion, TextGenerator
 from echat_sdk.model.cascade.moment import KINDS
