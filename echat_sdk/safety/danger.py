@@ -62,6 +62,7 @@ class Level(StrEnum):
 
 
 _RISING = tuple(Level)
+_LATIN = re.compile(r"[A-Za-zＡ-Ｚａ-ｚ]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +74,48 @@ class Danger:
 
 
 @dataclass(frozen=True, slots=True)
+class _Rule:
+    """One rule: what it finds, and, if any, what must stand near before that."""
+
+    danger: Danger
+    pattern: re.Pattern[str]
+    after: re.Pattern[str] | None
+    within: int
+
+    def fits(self, words: str) -> bool:
+        """Whether the words hold it."""
+        if self.after is None:
+            return self.pattern.search(words) is not None
+        # The rarer part is looked for first, so that no text makes this slow.
+        at = 0
+        while match := self.pattern.search(words, at):
+            if self.after.search(words, max(0, match.start() - self.within), match.start()):
+                return True
+            at = match.start() + 1
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class _Rules:
     """The rules of a language, and what is taken out of a sentence before they look at it."""
 
-    rules: Sequence[tuple[Danger, re.Pattern[str]]]
+    rules: Sequence[_Rule]
     masks: Sequence[re.Pattern[str]]
 
 
-def detect(transcript: str, lang: Lang) -> Danger | None:
+def detect(transcript: str) -> Danger | None:
     """The danger that the words tell of; None for none, and for figures of speech.
 
     Args:
-        transcript: What was said, with or without punctuation.
-        lang: Its language, as far as it is known; words in the other script are looked at, too.
+        transcript: What was said, in either language or both, with or without punctuation.
     """
-    langs: tuple[Lang, ...] = ("zh", "en") if is_chinese(transcript) else (lang, "en")
-    found = [danger for each in dict.fromkeys(langs) if (danger := _look(transcript, each))]
+    in_script: dict[Lang, bool] = {
+        "zh": is_chinese(transcript),
+        "en": _LATIN.search(transcript) is not None,
+    }
+    found = [
+        danger for each, is_in in in_script.items() if is_in and (danger := _look(transcript, each))
+    ]
     return max(found, key=lambda danger: _RISING.index(danger.level), default=None)
 
 
@@ -97,7 +124,7 @@ def _look(transcript: str, lang: Lang) -> Danger | None:
     for mask in rules.masks:
         words = mask.sub(" ", words)
     # Highest level first, so the first that is found counts.
-    return next((danger for danger, pattern in rules.rules if pattern.search(words)), None)
+    return next((rule.danger for rule in rules.rules if rule.fits(words)), None)
 
 
 def event(danger: Danger) -> SafetyEvent:
@@ -145,20 +172,25 @@ def _rules(lang: Lang) -> _Rules:
     data = tomllib.loads(text)
     names: Mapping[str, str] = data["names"]
     rows: Sequence[Mapping[str, Any]] = data["rule"]
+    # Every English pattern begins with a word: elsewhere none of them need be tried.
+    start, end = (r"(?<!\w)(?=\w)", r"(?!\w)") if lang == "en" else ("", "")
+
+    def compiled(*patterns: str, end: str = "") -> re.Pattern[str]:
+        any_of = _spelt_out("|".join(patterns), names)
+        return re.compile(f"{start}(?:{any_of}){end}", re.ASCII)
+
     rules = [
-        (Danger(Category(row["category"]), Level(row["level"])), _compiled(row["on"], names))
+        _Rule(
+            Danger(Category(row["category"]), Level(row["level"])),
+            compiled(*row["on"]),
+            compiled(row["after"], end=end) if "after" in row else None,
+            row.get("within", 0),
+        )
         for row in rows
     ]
-    rules.sort(key=lambda rule: -_RISING.index(rule[0].level))
+    rules.sort(key=lambda rule: -_RISING.index(rule.danger.level))
     masks = data["masks"]
-    return _Rules(
-        rules,
-        [_compiled(masks[kind], names) for kind in ("idioms", "frames", "denied")],
-    )
-
-
-def _compiled(patterns: Sequence[str], names: Mapping[str, str]) -> re.Pattern[str]:
-    return re.compile("|".join(_spelt_out(pattern, names) for pattern in patterns), re.ASCII)
+    return _Rules(rules, [compiled(*masks[kind]) for kind in ("idioms", "frames", "denied")])
 
 
 def _spelt_out(pattern: str, names: Mapping[str, str]) -> str:

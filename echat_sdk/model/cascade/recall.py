@@ -72,7 +72,7 @@ def _told_then(words: str, episodes: Sequence[Episode], lang: Lang) -> list[str]
         shared = len(matter & _roots(plain(episode.said), lang))
         if kinds and not any(kind in plain(episode.said) for kind in kinds):
             continue  # who asks for a name is not told of a journey
-        if shared >= need and said and not detect(episode.said, lang):
+        if shared >= need and said and not detect(episode.said):
             return [f"{_when(episode.when, lang)}{_quote(said.strip(), lang)}"]
     return []
 

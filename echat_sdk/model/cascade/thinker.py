@@ -111,7 +111,7 @@ class Thinker:
         """What to say and how, before the checks."""
         words, lang, mood = heard.transcript, heard.lang, strategy.mood_of(heard.cues)
         read = cache(partial(self._read_moment, words))  # it takes the model; once is enough
-        if danger := detect(words, lang):
+        if danger := detect(words):
             text, name = caring_reply(danger, lang), f"care-{danger.category}"
             return Answer(name, ReplyEmotion.COMFORTING, [text], is_fixed=True, danger=danger)
         if recollection.finding is not None:

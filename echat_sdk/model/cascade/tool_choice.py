@@ -40,7 +40,7 @@ class CascadeToolChooser:
     def choose(self, heard: Heard) -> ToolCall | None:
         """The tool that the words ask for; never one where a life may be at stake."""
         words, lang = heard.transcript, heard.lang
-        if not self._tools or detect(words, lang) or not may_ask(words, lang):
+        if not self._tools or detect(words) or not may_ask(words, lang):
             return None
         (completion,) = self._generator().complete(
             [Message("user", words[-MAX_HEARD_CHARS:])], static=self._head(lang), sampling=_EXACT

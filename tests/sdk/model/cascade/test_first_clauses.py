@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from echat_sdk.model.cascade.care import Danger, caring_reply
 
 from echat_sdk.model.cascade.bank import fill, lines, situations
 from echat_sdk.model.cascade.clauses import ClauseSplitter
 from echat_sdk.model.cascade.prompt import fact_head
+from echat_sdk.safety.caring import caring_reply
+from echat_sdk.safety.danger import Category, Danger, Level
 
 MOST = 10  # Chinese characters of a first clause
 SLOTS = {"pet": "小狗", "family": "妈妈", "person": "男朋友", "thing": "手机", "what": "上班",
@@ -25,7 +26,7 @@ def every_line() -> Iterator[str]:
     for moods in lines("zh").values():
         for texts in moods.values():
             yield from texts
-    yield from (caring_reply(danger, "zh") for danger in Danger)
+    yield from (caring_reply(Danger(c, level), "zh") for c in Category for level in Level)
     yield from (message.text for message in fact_head("zh") if message.role == "assistant")
 
 

@@ -4,7 +4,6 @@ import re
 from typing import Any, cast
 
 import pytest
-from echat_sdk.model.cascade.care import Danger, event, was_caring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,8 @@ from echat_sdk.model.cascade.generator import Completion, TextGenerator
 from echat_sdk.model.cascade.moment import KINDS
 from echat_sdk.model.cascade.thinker import Thinker
 from echat_sdk.model.think import parse
+from echat_sdk.safety.caring import was_caring
+from echat_sdk.safety.danger import Category, Danger, Level, event
 from echat_sdk.turn import (
     Heard,
     Lang,
@@ -157,7 +158,7 @@ def test_a_danger_is_told_with_the_thought_and_nothing_else_is() -> None:
         (thought,) = [delta for delta in deltas if isinstance(delta, Thought)]
         return thought.safety
 
-    assert safety("I want to die.") == event(Danger.SELF)
+    assert safety("I want to die.") == event(Danger(Category.SELF, Level.RISK))
     assert safety("This queue is killing me, I could die.") is None
 
 

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import pytest
-from echat_sdk.model.cascade.care import (
-    DETECTOR,
-    Danger,
-    caring_reply,
-    danger_in,
-    event,
-    was_caring,
-)
+import time
 
-from echat_sdk.plain_words import is_chinese
-from echat_sdk.turn import Lang, SafetyEvent
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echat_sdk.safety.danger import DETECTOR, Category, Danger, Level, canonical, detect, event
+from echat_sdk.turn import SafetyEvent
 
 DANGERS = {
-    Danger.SELF: [
+    Category.SELF: [
         "I feel like nobody would notice if I was gone",
         "No one would care if I disappeared.",
         "我觉得我不在了也没人会发现",
@@ -56,15 +52,15 @@ DANGERS = {
         "作业多到想死，真的不想活了。",
         "想死这口火锅，可我真的不想活了。",
     ],
-    Danger.OTHER: [
+    Category.OTHER: [
         "My friend says she wants to kill herself.",
         "My brother keeps talking about suicide.",
         "I think he wants to die.",
         "我朋友说她想自杀。",
         "我妹妹说不想活了。",
     ],
-    Danger.VIOLENCE: ["My husband hits me.", "I was raped.", "我老公打我。", "我被性侵了。"],
-    Danger.BODY: [
+    Category.VIOLENCE: ["My husband hits me.", "I was raped.", "我老公打我。", "我被性侵了。"],
+    Category.BODY: [
         "I have chest pain and my arm is numb.",
         "I can't breathe.",
         "He's unconscious on the floor.",
@@ -74,7 +70,7 @@ DANGERS = {
         "我爸中风了。",
         "我胸口很疼。",
     ],
-    Danger.HARM: ["I'm going to kill him.", "我要杀了他。"],
+    Category.HARM: ["I'm going to kill him.", "我要杀了他。"],
 }
 NO_DANGER = [
     "No one would notice if I left early.",
@@ -133,39 +129,114 @@ NO_DANGER = [
 ]
 
 
-def _lang(text: str) -> Lang:
-    return "zh" if is_chinese(text) else "en"
+LEVELS = {
+    "I won't be a burden much longer.": Level.CONCERN,
+    "没有我大家会更好。": Level.CONCERN,
+    "I want to die.": Level.RISK,
+    "我不想活了。": Level.RISK,
+    "I'm standing on the bridge and I want to jump.": Level.IMMINENT,
+    "我刚刚把一整瓶药都吃了。": Level.IMMINENT,
+}
+HOSTILE = st.lists(
+    st.sampled_from(
+        ["i", "i am", "my friend", "she", "not", "never", "want to", "the", "nobody would", "it",
+         "how many", "a" * 40, "of", "die", "kill", "burden", "without me", "he will", "film",
+         "when i", "我", "他", "想", "没有", "孩子", "吃", "不", "死", "妈妈", "，", "的", "…", "'"]
+    ),
+    min_size=1,
+    max_size=12,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("text", "danger"), [(text, danger) for danger, texts in DANGERS.items() for text in texts]
+    ("text", "category"),
+    [(text, category) for category, texts in DANGERS.items() for text in texts],
 )
-def test_a_danger_is_heard(text: str, danger: Danger) -> None:
-    assert danger_in(text, _lang(text)) is danger
+def test_a_danger_is_heard(text: str, category: Category) -> None:
+    found = detect(text)
+    assert found is not None
+    assert found.category is category
 
 
 @pytest.mark.parametrize("text", NO_DANGER)
 def test_a_figure_of_speech_is_no_danger(text: str) -> None:
-    assert danger_in(text, _lang(text)) is None
+    assert detect(text) is None
 
 
 @pytest.mark.parametrize("text", ["I WANT TO DIE!!!", "i... want to die", "I want, to die."])
 def test_case_and_punctuation_do_not_hide_it(text: str) -> None:
-    assert danger_in(text, "en") is Danger.SELF
+    assert detect(text) == Danger(Category.SELF, Level.RISK)
 
 
-@pytest.mark.parametrize("lang", ["en", "zh"])
-@pytest.mark.parametrize("danger", list(Danger))
-def test_every_caring_reply_asks_one_question_and_names_help(danger: Danger, lang: Lang) -> None:
-    reply = caring_reply(danger, lang)
-    assert len([c for c in reply if c in "?？"]) == 1
-    assert ("emergency number" in reply) or ("电话" in reply)
-    assert was_caring(reply)
-    assert not any(word in reply.lower() for word in ("pill", "knife", "rope", "药", "刀", "楼"))
+@pytest.mark.parametrize(("text", "level"), LEVELS.items())
+def test_what_is_hinted_at_said_or_about_to_happen_has_its_level(text: str, level: Level) -> None:
+    found = detect(text)
+    assert found is not None
+    assert found.level is level
 
 
-@pytest.mark.parametrize("danger", Danger)
-def test_of_each_danger_there_is_an_event_without_words(danger: Danger) -> None:
-    found = event(danger)
-    assert found == SafetyEvent(danger.value, found.severity, DETECTOR, "caring reply")
-    assert found.severity in ("concern", "risk", "imminent")
+def test_the_highest_level_counts_whatever_comes_first() -> None:
+    found = detect("I'm a burden to everyone, and I took all of my sleeping tablets.")
+    assert found == Danger(Category.SELF, Level.IMMINENT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Today was fine, 可是我不想活了。", "我今天还好 but I want to die", "I ｗａｎｔ ｔｏ ｄｉｅ"],
+)
+def test_words_of_the_other_language_are_looked_at(text: str) -> None:
+    assert detect(text) is not None
+
+
+def test_what_a_film_tells_ends_where_the_speaker_comes_in() -> None:
+    assert detect("We watched a film about a man who wants to kill himself.") is None
+    assert detect("We watched a film about a man, and now I want to kill myself.") is not None
+
+
+def test_contractions_are_one_form() -> None:
+    assert canonical("I'm sure it won't, he's out; can't.", "en") == (
+        "i am sure it will not he is out can not"
+    )
+
+
+@pytest.mark.parametrize("category", Category)
+def test_of_each_danger_there_is_an_event_without_words(category: Category) -> None:
+    for level in Level:
+        found = event(Danger(category, level))
+        assert found == SafetyEvent(category.value, level.value, DETECTOR, "caring reply")
+
+
+@given(st.text())
+def test_any_text_at_all_is_looked_at(text: str) -> None:
+    detect(text)
+
+
+@settings(deadline=None, max_examples=40)
+@given(HOSTILE)
+def test_no_text_however_made_takes_long(pieces: list[str]) -> None:
+    piece = " ".join(pieces)
+    text = (f"{piece} " * (10_000 // (len(piece) + 1) + 1))[:10_000]
+    detect("")
+    assert _fastest(text) < 0.2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "well you know today i was at the office and then my boss came and said that the report was"
+        " fine but i should change the second page before the meeting tomorrow morning",
+        "今天我去公司的时候老板过来跟我说报告写得不错但是第二页要改一下明天早上开会之前要给他",
+    ],
+)
+def test_an_utterance_takes_about_half_a_millisecond(text: str) -> None:
+    assert _fastest(text, times=50) < 0.0015
+
+
+def _fastest(text: str, times: int = 3) -> float:
+    """Seconds of the fastest run: of a busy machine the others tell."""
+    seconds = []
+    for _ in range(times):
+        start = time.thread_time()
+        detect(text)
+        seconds.append(time.thread_time() - start)
+    return min(seconds)
