@@ -19,7 +19,7 @@ from echat_sdk.safety.danger import Category, Danger, detect
 from echat_sdk.turn import Lang
 
 Label = Literal["explicit", "veiled", "third_person", "facilitation", "idiom", "neutral", "news"]
-Split = Literal["dev", "held_out", "third", "fresh"]
+Split = Literal["dev", "held_out", "third", "fourth", "fresh"]
 LABELS: tuple[Label, ...] = get_args(Label)
 SPLITS: tuple[Split, ...] = get_args(Split)
 
