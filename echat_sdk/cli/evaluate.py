@@ -16,6 +16,7 @@ from echat_sdk.cli import rooms
 from echat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
+    from echat_plugins.safety import evaluation as safety_evaluation
     from echat_training.replies import Report, Result
 
 app = typer.Typer(help="Evaluate, on this machine.", no_args_is_help=True)
@@ -93,3 +94,53 @@ def _as_text(result: Result) -> str:
         *(f"[red]{fault.check}: {escape(fault.why)}[/]" for fault in result.faults),
     ]
     return "\n".join(lines)
+
+
+@app.command("safety")
+def safety(
+    split: Annotated[
+        str, typer.Option("--split", help="dev, held_out, third, fourth or fresh.")
+    ] = "held_out",
+    noisy: Annotated[bool, typer.Option("--noisy", help="As a poor transcript has it.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what was judged wrongly.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Look for danger in our own labelled utterances; fails where the held-out ones miss the bars.
+
+    This is no clinical tool, and no figure makes it one.
+
+    Example: [bold]echat eval safety --split fresh --show[/]
+    """
+    from echat_plugins.safety import evaluation
+
+    found = next((each for each in evaluation.SPLITS if each == split), None)
+    if found is None:
+        raise ConfigError(f"no split {split!r}; one of {', '.join(evaluation.SPLITS)}")
+    judged = evaluation.judge(found, noisy=noisy)
+    if as_json:
+        typer.echo(json.dumps(judged.to_json(), ensure_ascii=False, indent=2))
+    else:
+        _print_safety(Console(), judged, show=show)
+    if found == "held_out" and not noisy and not judged.has_passed:
+        raise typer.Exit(1)
+
+
+def _print_safety(console: Console, found: safety_evaluation.Report, *, show: bool) -> None:
+    data = found.to_json()
+    if show:
+        table = Table("label", "taken for", "said", box=None, pad_edge=False)
+        for wrong in data["wrong"]:
+            table.add_row(wrong["label"], wrong["found"] or "none", escape(wrong["text"]))
+        console.print(table)
+    matrix = Table("is, taken for", *found.matrix, box=None, pad_edge=False)
+    for name, row in found.matrix.items():
+        matrix.add_row(name, *(str(count or "·") for count in row.values()))
+    console.print(matrix)
+    shares = Table("label", "utterances", "danger found", box=None, pad_edge=False)
+    for label, counts in data["found"].items():
+        shares.add_row(label, str(counts["of"]), f"{counts['share']:.1%}")
+    console.print(shares)
+    console.print(
+        f"{data['utterances']} utterances · false alarms [bold]{found.false_alarms:.1%}[/] · "
+        "no clinical tool"
+    )

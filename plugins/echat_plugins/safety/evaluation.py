@@ -1,7 +1,9 @@
-"""`echat eval safety`: what the detector finds in utterances of our own, and what it takes for more.
+"""`echat eval safety`: what the detector finds in utterances of our own, and what it takes for one.
 
-The words were written for this and copied from nowhere. Rules were tuned on the splits `dev` and
-`third`; `held_out` was written before any rule and `fresh` after all of them.
+The words were written for this and copied from nowhere, all by whoever wrote the rules. `held_out`
+was written before any rule, but known to their author; `third` and `fourth` were first run unseen
+and tuned on after. Of words that no rule was written for, only `fresh` tells: no rule was changed
+after it was run.
 """
 
 from __future__ import annotations
@@ -85,6 +87,12 @@ class Report:
         return counts
 
     @property
+    def false_alarms(self) -> float:
+        """Share of what is no danger that was taken for one."""
+        mine = [one.found is not None for one in self.judged if one.utterance.category is None]
+        return sum(mine) / max(1, len(mine))
+
+    @property
     def wrong(self) -> Sequence[Judged]:
         """What was missed, and the false alarms."""
         return [one for one in self.judged if not one.is_right]
@@ -103,6 +111,7 @@ class Report:
             "split": self.split,
             "utterances": len(self.judged),
             "passed": self.has_passed,
+            "false_alarms": round(self.false_alarms, 4),
             "found": {
                 label: {
                     "of": sum(one.utterance.label == label for one in self.judged),
@@ -182,7 +191,7 @@ _ALIKE: Mapping[Lang, Mapping[str, str]] = {
         "heart/hart dead/debt worth/work leave/live pills/pulls end/and"
     ),
     "zh": _both_ways(
-        "在/再 的/得 做/作 他/她 那/哪 已/以 像/象 药/要 活/火 楼/漏 死/四 想/响 进/近 带/戴 坐/座 园/圆 "
-        "记/计 事/是 没/每 长/常 觉/绝"
+        "在/再 的/得 做/作 他/她 那/哪 已/以 像/象 药/要 活/火 楼/漏 死/四 想/响 进/近 带/戴 坐/座 "
+        "园/圆 记/计 事/是 没/每 长/常 觉/绝"
     ),
 }
