@@ -104,6 +104,7 @@ class Thinker:
         """
         for each in _LANGS:
             bank.find("", each)
+        detect("ok, 好")  # the rules of both languages
         for head in (prompt.moment_head(), prompt.fact_head(lang)):
             self._generator.complete(prompt.question("."), static=head, sampling=_ONE_TOKEN)
 
