@@ -141,29 +141,35 @@ def canonical(transcript: str, lang: Lang) -> str:
     words = smooth(transcript, lang)
     if lang == "zh":
         return "，".join(words.split())
-    for contraction, full in _WRITTEN_OUT:
-        words = contraction.sub(full, words)
-    return " ".join(words.split())
+    return " ".join(" ".join(_written_out(word) for word in words.split()).split())
 
 
-_WRITTEN_OUT = tuple(
-    (re.compile(contraction), full)
-    for contraction, full in (
-        (r"\bcan'?t\b|\bcannot\b", "can not"),
-        (r"\bwon'?t\b", "will not"),
-        (r"\bshan't\b", "shall not"),
-        (r"\bain'?t\b", "is not"),
-        (r"n't\b", " not"),
-        (r"'m\b", " am"),
-        (r"'re\b", " are"),
-        (r"'ve\b", " have"),
-        (r"'ll\b", " will"),
-        (r"'d\b", " would"),
-        (r"\blet's\b", "let us"),
-        (r"\b(he|she|it|that|there|what|who|where|how|here|everything|nothing|life)'s\b", r"\1 is"),
-        (r"'", " "),
-    )
-)
+def _written_out(word: str) -> str:
+    if "'" not in word or word in _WHOLE:
+        return _WHOLE.get(word, word)
+    head, _, tail = word.rpartition("'")
+    if tail == "t" and head.endswith("n"):
+        return f"{head[:-1]} not"
+    if tail == "s":
+        return f"{head} is" if head in _IS else f"{head} s"
+    return f"{head} {_TAILS.get(tail, tail)}".replace("'", " ")
+
+
+_WHOLE = {
+    "can't": "can not",
+    "cannot": "can not",
+    "won't": "will not",
+    "shan't": "shall not",
+    "ain't": "is not",
+    "let's": "let us",
+}
+_TAILS = {"m": "am", "re": "are", "ve": "have", "ll": "will", "d": "would"}
+_IS = frozenset(
+    [
+        "he", "she", "it", "that", "there", "what", "who", "where", "how", "here", "everything",
+        "nothing", "life",
+    ]
+)  # fmt: skip
 
 
 @cache

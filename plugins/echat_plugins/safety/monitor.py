@@ -1,4 +1,4 @@
-"""One conversation watched: what was said, before it is answered, and the answer, before it is said.
+"""One conversation watched: what was said before it is answered, the answer before it is said.
 
 Pure, so that whatever carries it (a hook, a server, a test) decides about time and threads. A fault
 in here must never leave somebody in danger without an answer: where the detector itself fails, the
