@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any
 
 from echat_sdk.plain_words import is_chinese, smooth
+from echat_sdk.safety.required import required
 from echat_sdk.turn import Lang, SafetyEvent
 
 DETECTOR = "care rules 2"
@@ -74,21 +75,39 @@ class Danger:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A compiled pattern, and the pieces of text of which a match holds one."""
+
+    compiled: re.Pattern[str]
+    required: frozenset[str]
+
+    def may_match(self, held: Set[str]) -> bool:
+        """Whether it is worth trying on words that hold these pieces."""
+        return not (self.required and self.required.isdisjoint(held))
+
+
+@dataclass(frozen=True, slots=True)
 class _Rule:
     """One rule: what it finds, and, if any, what must stand near before that."""
 
     danger: Danger
-    pattern: re.Pattern[str]
+    patterns: Sequence[_Pattern]
     after: re.Pattern[str] | None
     within: int
 
-    def fits(self, words: str) -> bool:
-        """Whether the words hold it."""
+    def fits(self, words: str, held: Set[str]) -> bool:
+        """Whether it is in words that hold these pieces."""
+        return any(
+            self._is_in(pattern.compiled, words)
+            for pattern in self.patterns
+            if pattern.may_match(held)
+        )
+
+    def _is_in(self, pattern: re.Pattern[str], words: str) -> bool:
         if self.after is None:
-            return self.pattern.search(words) is not None
-        # The rarer part is looked for first, so that no text makes this slow.
+            return pattern.search(words) is not None
         at = 0
-        while match := self.pattern.search(words, at):
+        while match := pattern.search(words, at):
             if self.after.search(words, max(0, match.start() - self.within), match.start()):
                 return True
             at = match.start() + 1
@@ -100,7 +119,8 @@ class _Rules:
     """The rules of a language, and what is taken out of a sentence before they look at it."""
 
     rules: Sequence[_Rule]
-    masks: Sequence[re.Pattern[str]]
+    masks: Sequence[_Pattern]
+    pieces: frozenset[str]
 
 
 def detect(transcript: str) -> Danger | None:
@@ -121,10 +141,12 @@ def detect(transcript: str) -> Danger | None:
 
 def _look(transcript: str, lang: Lang) -> Danger | None:
     rules, words = _rules(lang), canonical(transcript, lang)
+    held = {piece for piece in rules.pieces if piece in words}
     for mask in rules.masks:
-        words = mask.sub(" ", words)
+        if mask.may_match(held):
+            words = mask.compiled.sub(" ", words)
     # Highest level first, so the first that is found counts.
-    return next((rule.danger for rule in rules.rules if rule.fits(words)), None)
+    return next((rule.danger for rule in rules.rules if rule.fits(words, held)), None)
 
 
 def event(danger: Danger) -> SafetyEvent:
@@ -181,22 +203,27 @@ def _rules(lang: Lang) -> _Rules:
     # Every English pattern begins with a word: elsewhere none of them need be tried.
     start, end = (r"(?<!\w)(?=\w)", r"(?!\w)") if lang == "en" else ("", "")
 
-    def compiled(*patterns: str, end: str = "") -> re.Pattern[str]:
-        any_of = _spelt_out("|".join(patterns), names)
-        return re.compile(f"{start}(?:{any_of}){end}", re.ASCII)
+    def compiled(pattern: str, end: str = "") -> re.Pattern[str]:
+        return re.compile(f"{start}(?:{pattern}){end}", re.ASCII)
+
+    def patterns(rows: Sequence[str]) -> Sequence[_Pattern]:
+        spelt_out = [_spelt_out(row, names) for row in rows]
+        return [_Pattern(compiled(pattern), required(pattern)) for pattern in spelt_out]
 
     rules = [
         _Rule(
             Danger(Category(row["category"]), Level(row["level"])),
-            compiled(*row["on"]),
-            compiled(row["after"], end=end) if "after" in row else None,
+            patterns(row["on"]),
+            compiled(_spelt_out(row["after"], names), end) if "after" in row else None,
             row.get("within", 0),
         )
         for row in rows
     ]
     rules.sort(key=lambda rule: -_RISING.index(rule.danger.level))
-    masks = data["masks"]
-    return _Rules(rules, [compiled(*masks[kind]) for kind in ("idioms", "frames", "denied")])
+    kinds = ("idioms", "frames", "denied")
+    masks = [mask for kind in kinds for mask in patterns(data["masks"][kind])]
+    every = [*masks, *(pattern for rule in rules for pattern in rule.patterns)]
+    return _Rules(rules, masks, frozenset().union(*(pattern.required for pattern in every)))
 
 
 def _spelt_out(pattern: str, names: Mapping[str, str]) -> str:

@@ -217,7 +217,7 @@ def test_no_text_however_made_takes_long(pieces: list[str]) -> None:
     piece = " ".join(pieces)
     text = (f"{piece} " * (10_000 // (len(piece) + 1) + 1))[:10_000]
     detect("")
-    assert _fastest(text) < 0.2
+    assert _fastest(text) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_no_text_however_made_takes_long(pieces: list[str]) -> None:
         "今天我去公司的时候老板过来跟我说报告写得不错但是第二页要改一下明天早上开会之前要给他",
     ],
 )
-def test_an_utterance_takes_about_half_a_millisecond(text: str) -> None:
-    assert _fastest(text, times=50) < 0.0015
+def test_an_utterance_takes_less_than_a_millisecond(text: str) -> None:
+    assert _fastest(text, times=50) < 0.001
 
 
 def _fastest(text: str, times: int = 3) -> float:
