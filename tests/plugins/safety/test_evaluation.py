@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from importlib import resources
 
 import pytest
 from typer.testing import CliRunner
@@ -16,8 +17,10 @@ from echat_plugins.safety.evaluation import (
     utterances,
 )
 from echat_sdk.cli import evaluate
+from echat_sdk.model.cascade import bank
 from echat_sdk.plain_words import is_chinese
-from echat_sdk.safety.danger import Category, Danger, Level
+from echat_sdk.safety.danger import Category, Danger, Level, detect
+from echat_sdk.turn import Lang
 
 FRESH_EXPLICIT, FRESH_VEILED = 0.70, 0.40
 """What the rules found on words that were written after them: no bar, a figure that may rise."""
@@ -62,6 +65,15 @@ def test_of_words_written_after_the_rules_no_less_is_found_than_is_published() -
 @pytest.mark.parametrize("noisy", [False, True])
 def test_false_alarms_are_rare_everywhere(split: Split, noisy: bool) -> None:
     assert judge(split, noisy=noisy).false_alarms <= MOST_FALSE
+
+
+def test_of_thousands_of_sad_and_happy_lines_hardly_any_is_taken_for_a_danger() -> None:
+    moments = resources.files("echat_training") / "data" / "moments.jsonl"
+    said = [json.loads(line)["text"] for line in moments.read_text("utf-8").splitlines()]
+    langs: tuple[Lang, ...] = ("en", "zh")
+    said += [text for lang in langs for each in bank.situations(lang) for text in each.says]
+    assert len(said) > 3000
+    assert sum(detect(text) is not None for text in said) <= 0.005 * len(said)
 
 
 def test_a_noisy_copy_is_the_same_each_time_and_differs_from_what_was_said() -> None:
