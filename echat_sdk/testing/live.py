@@ -15,7 +15,8 @@ from echat_sdk.agent.live import Live
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import FRAME_LEN, FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
-from echat_sdk.protocols import Memory, Plugin, SpeechModel, TurnEnd
+from echat_sdk.hooks import Plugins
+from echat_sdk.protocols import Memory, SpeechModel, TurnEnd
 from echat_sdk.testing import RAMMemory, virtual_time
 from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
 from echat_sdk.turn import Turn
@@ -86,11 +87,12 @@ def opened(
     memory: Memory | None = None,
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
-    plugins: Sequence[Plugin] = (),
+    plugins: Sequence[object] = (),
     user: str = "ada",
 ) -> Iterator[Live]:
     """A conversation in English, on the running event loop; it is yours to run."""
-    store, tools = Worker("echat-memory"), ToolUse.of(plugins, model)
+    store, company = Worker("echat-memory"), Plugins.of(plugins)
+    tools = ToolUse.of(company.tools, model)
     try:
         yield Live(
             model,
@@ -105,9 +107,11 @@ def opened(
             lang="en",
             store=store,
             tools=tools,
+            plugins=company,
         )
     finally:
         tools.close()
+        company.close()
         store.close()
 
 
@@ -119,7 +123,7 @@ def converse(
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
     greeting: str = "",
-    plugins: Sequence[Plugin] = (),
+    plugins: Sequence[object] = (),
     script: Callable[[Live], object] = lambda _: None,
     at: Seconds = 0.0,
     on_event: Callable[[Event], None] | None = None,

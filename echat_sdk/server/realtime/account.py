@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from echat_sdk.agent.service import Account, Agreeing, Service
+from echat_sdk.agent.service import Service
 from echat_sdk.bridge import Worker
 from echat_sdk.consent import Consents, ConsentState, Purpose
 from echat_sdk.disclosure import VERSION
 from echat_sdk.errors import EChatError, StoreError
-from echat_sdk.protocols import Forgetting, Memory
+from echat_sdk.protocols import Account, Agreeing, Forgetting, Memory
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.turn import Lang
 
@@ -104,6 +104,7 @@ class AccountDesk:
         match event.get("scope"):
             case "all":
                 count = memory.forget(self._user)
+                self._service.plugins.tell("on_erase", user=self._user)
             case "today":
                 since = self._service.manner(self._user).midnight()
                 count = memory.forget(self._user, since=since)
