@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from echat_sdk.agent.consenting import check_voice, without_refused
@@ -46,6 +47,7 @@ from echat_sdk.turn_policy import TurnPolicy
 T = TypeVar("T")
 
 _CLOSING: Seconds = 2.2  # for a device
+_MOST_SAID = 500  # characters of what a plugin says of its own accord
 _LATE: Seconds = 0.7  # for words that were said and are not known yet
 
 
@@ -179,7 +181,7 @@ class Live:
     async def run(self, greeting: str = "") -> None:
         """Converse until `end`, a farewell, or the end of the sound."""
         try:
-            self._relay.begin()
+            self._relay.begin(partial(self._say_later, asyncio.get_running_loop()))
             async with self._group:
                 self._spawn(self._hear(), "ears")
                 self._spawn(self._speak(), "mouth")
@@ -333,6 +335,11 @@ class Live:
         """Somebody begins to speak: what will be recalled is made ready meanwhile."""
         self._watch.user_spoke()
         self._store.submit(self._memory.prefetch, self._user)
+
+    def _say_later(self, loop: asyncio.AbstractEventLoop, text: str) -> None:
+        """Say a text of a plugin's, from its thread; after the end, nothing."""
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self.say, text[:_MOST_SAID])
 
     def _forgotten(self) -> None:
         """Everything that is known of the user was erased, as they asked."""

@@ -71,9 +71,9 @@ class Relay:
         self._think = ""
         self.allowed: frozenset[str] | None = None
 
-    def begin(self) -> None:
-        """The conversation begins."""
-        self._tell("on_start")
+    def begin(self, say: Callable[[str], None]) -> None:
+        """The conversation begins; `say` says something in it, from any thread."""
+        self._tell("on_start", say=say)
 
     def end(self) -> None:
         """It is over."""

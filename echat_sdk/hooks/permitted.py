@@ -21,6 +21,8 @@ class Needs:
     """How it was said, moods, and what an answer's emotion is."""
     SHAPE = "shape"
     """To change what is answered, and how."""
+    KEEP = "keep"
+    """To keep what it reads beyond the conversation; each user has to agree, and `on_erase` counts."""
     WRITE_MEMORY = "write_memory"
     """To have something remembered of a user."""
 

@@ -14,7 +14,7 @@ same values without them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,12 @@ class Hooks:
         """
 
     @_hook
-    def on_start(self, session: Session) -> None:
-        """A conversation begins."""
+    def on_start(self, session: Session, say: Callable[[str], None] | None) -> None:
+        """A live conversation begins.
+
+        `say` has the agent say something, at any time until the end, from any thread; what is being
+        said is cut off. A plugin in a process of its own is given None.
+        """
 
     @_hook
     def on_end(self, session: Session) -> None:

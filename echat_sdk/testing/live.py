@@ -87,11 +87,11 @@ def opened(
     memory: Memory | None = None,
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
-    plugins: Sequence[object] = (),
+    company: Plugins | None = None,
     user: str = "ada",
 ) -> Iterator[Live]:
     """A conversation in English, on the running event loop; it is yours to run."""
-    store, company = Worker("echat-memory"), Plugins.of(plugins)
+    store, company = Worker("echat-memory"), company or Plugins()
     tools = ToolUse.of(company.tools, model)
     try:
         yield Live(
@@ -124,6 +124,7 @@ def converse(
     turn_end: TurnEnd | None = None,
     greeting: str = "",
     plugins: Sequence[object] = (),
+    company: Plugins | None = None,
     script: Callable[[Live], object] = lambda _: None,
     at: Seconds = 0.0,
     on_event: Callable[[Event], None] | None = None,
@@ -140,6 +141,7 @@ def converse(
         turn_end: Judges turns, if anything does.
         greeting: What the agent says first.
         plugins: What extends the agent.
+        company: The same as `Plugins`, in their place.
         script: What the host does.
         at: When it does so.
         on_event: Takes the events, which are kept in the outcome if None.
@@ -160,7 +162,7 @@ def converse(
             memory=memory,
             policy=policy,
             turn_end=turn_end,
-            plugins=plugins,
+            company=company or Plugins.of(plugins),
             user=user,
         ) as live:
             take = on_event or (lambda event: outcome.events.append((now(), event)))
