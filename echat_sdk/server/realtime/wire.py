@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from openai.types import realtime
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from echat_sdk.server.realtime.faults import Fault
 
 _MOST_DEPTH = 32
 _MOST_TEXT = 256 * 1024
+_MOST_PARTS = 20_000
 _WITH_SOUND = ("input_audio_buffer.append", "conversation.item.create")
 
 _KINDS: Mapping[str, type[BaseModel]] = {
@@ -41,6 +42,8 @@ OURS = frozenset(
 """Events of ours that a client may send."""
 
 _ADAPTERS = {kind: TypeAdapter(model) for kind, model in _KINDS.items()}
+for _adapter in _ADAPTERS.values():
+    _adapter.rebuild()  # else the first event of each kind builds it, and sessions wait
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
@@ -53,8 +56,11 @@ def parse(text: str | bytes) -> dict[str, Any]:
         Fault: it is no event.
     """
     try:
-        event = _DECODER.decode(text if isinstance(text, str) else text.decode())
-    except (ValueError, RecursionError) as error:
+        text = text if isinstance(text, str) else text.decode()
+        if _has_many_parts(text):
+            raise Fault(f"an event of more than {_MOST_PARTS} parts", code="too_large")
+        event = from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
         raise Fault("expected one JSON object", code="invalid_json") from error
     if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
         raise Fault("expected an object with a type", code="invalid_event")
@@ -70,11 +76,10 @@ def check(event: dict[str, Any]) -> dict[str, Any]:
     """The event, if it has the shape of its type.
 
     Raises:
-        Fault: it has not, or is nested too deep; names the field.
+        Fault: it has not, is nested too deep or has a number without end; names the field.
     """
     kind = event["type"]
-    if _depth(event) > _MOST_DEPTH:
-        raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
+    _bounded(event)
     if kind in OURS:
         return event
     if kind not in _ADAPTERS:
@@ -100,29 +105,25 @@ def _is_class(part: Any) -> bool:
     return isinstance(part, str) and part[:1].isupper()
 
 
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= _MOST_DEPTH:
+def _has_many_parts(text: str) -> bool:
+    # Sound has no commas, and to count them all is dear where a message has millions.
+    at = -1
+    for _ in range(_MOST_PARTS):
+        if len(text) <= _MOST_PARTS or (at := text.find(",", at + 1)) < 0:
+            return False
+    return True
+
+
+def _bounded(event: dict[str, Any]) -> None:
+    depth = 0
+    level: list[Any] = [event]
+    while level:
         depth += 1
-        level = [
-            inner
-            for each in level
-            for inner in (
-                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-            )
-            if isinstance(inner, dict | list)
+        if depth > _MOST_DEPTH:
+            raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
+        inner = [
+            value for each in level for value in (each.values() if type(each) is dict else each)
         ]
-    return depth
-
-
-def _finite(text: str) -> float:
-    if math.isinf(value := float(text)):
-        raise ValueError(f"{text[:20]} is too large")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+        if any(type(value) is float and math.isinf(value) for value in inner):
+            raise Fault("a number is too large", code="invalid_event")
+        level = [value for value in inner if type(value) is dict or type(value) is list]

@@ -44,6 +44,8 @@ COMMIT = {"type": "input_audio_buffer.commit"}
         {"parameters": {"properties": []}},
         {"parameters": {"required": 5}},
         {"parameters": {"properties": {str(number): {} for number in range(100)}}},
+        {"parameters": {"required": ["x"] * 100}},
+        {"parameters": {"properties": {"x": {"enum": [str(number) for number in range(2000)]}}}},
         {"parameters": {"properties": {"x": {"enum": 5}}}},
         {"parameters": {"properties": {"x": {"type": [[]]}}}},
         {"parameters": {"properties": {"class": {"type": "string"}}}},
