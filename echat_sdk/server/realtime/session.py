@@ -378,7 +378,6 @@ class Session:
             lang = "zh" if self._service.lang == "zh" else "en"
             self._teller.begin_aside()
             live.say(self._service.greeting or HELLO[lang])
-            await asyncio.sleep(0)  # whoever cuts it off from here on is told that it ended
             return
         ear = item.ear or live.typed(item.text)
         ear.speak, ear.finding = speaks, self._calls.finding(*called)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.lines import LINES
 from echat_sdk.bridge import Worker
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.limits import Limits
@@ -89,6 +90,16 @@ def test_what_is_said_unasked_is_a_response_that_is_active_and_can_be_cancelled(
     ]
     done = [event["response"]["status"] for event in client.of("response.done")]
     assert done == ["cancelled", "completed"]
+
+
+def test_what_is_cut_off_before_a_word_of_it_was_said_takes_no_later_line_along() -> None:
+    detection = {"type": "server_vad", "idle_timeout_ms": 5000}
+    idle = update(audio={"input": {"turn_detection": detection}})
+    client = converse(FakeModel(), [idle, RESPOND, {"type": "response.cancel"}])
+    assert client.of("input_audio_buffer.timeout_triggered")
+    done = [event["response"]["status"] for event in client.of("response.done")]
+    assert done[:2] == ["cancelled", "completed"]
+    assert LINES["there"]["en"] in client.text()
 
 
 def test_silence_that_is_to_be_answered_ends_its_response() -> None:
