@@ -267,14 +267,14 @@ def _app(
     )
 
 
-def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | None:
-    """What takes calls; None where WebRTC is not installed."""
+def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | str:
+    """What takes calls; or why none are taken, where WebRTC is not installed."""
     from echat_sdk.server.webrtc.routes import MISSING
 
     if importlib.util.find_spec("aiortc") is None:
         if address:
             raise ConfigError(MISSING)
-        return None
+        return MISSING
     from echat_sdk.server.webrtc.calls import Calls
 
     return Calls(service, limits, observer, _ip(address))

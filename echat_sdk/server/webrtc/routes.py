@@ -22,7 +22,10 @@ PATH = "/v1/realtime/calls"
 """Where calls are offered."""
 
 MISSING = 'calls need another package; run: pip install "echat-sdk[webrtc]"'
-"""What a server says that cannot take calls."""
+"""Why a server takes no calls that lacks what they are made with."""
+
+NOT_TAKEN = "this server takes no calls; sessions are at WS /v1/realtime"
+"""Why a server takes none that was put together without."""
 
 
 def routes(calls: Calls) -> list[Route]:
@@ -55,11 +58,11 @@ def routes(calls: Calls) -> list[Route]:
     ]
 
 
-def missing() -> list[Route]:
-    """The endpoint of a server that can take no calls: it says why."""
+def not_taken(why: str) -> list[Route]:
+    """The endpoint of a server that takes no calls: it says why."""
 
     async def create(request: Request) -> JSONResponse:
-        return response(501, "webrtc_missing", MISSING)
+        return response(501, "calls_not_taken", why)
 
     return [Route(PATH, create, methods=["POST"])]
 
