@@ -31,7 +31,7 @@ $(VENV)/.dev: $(VENV)/.lite
 	@{ command -v chromium >/dev/null && command -v node >/dev/null && fc-list :lang=zh | grep -q .; } || ! command -v apt-get >/dev/null || { echo "installing chromium, nodejs and a Chinese font with apt, for the tests of the pages"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium nodejs fontconfig fonts-wqy-microhei; }
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || { echo "installing strace with apt, for the tests that cut the power"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends strace; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,otel,webrtc,dev]'
 	@touch $@
 
 # OpenAI's clients in JavaScript, for the tests that have them talk to the server.
