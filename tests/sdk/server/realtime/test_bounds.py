@@ -22,6 +22,7 @@ from echat_sdk.server.realtime.items import MOST_HEARD, Conversation, Item, from
 from echat_sdk.server.service import Service
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
 from tests.sdk.server.realtime.talk import (
+    ODD_FUNCTIONS,
     RESPOND,
     Client,
     LoudVAD,
@@ -38,25 +39,7 @@ from tests.sdk.server.realtime.talk import (
 COMMIT = {"type": "input_audio_buffer.commit"}
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"parameters": 5},
-        {"parameters": {"properties": []}},
-        {"parameters": {"required": 5}},
-        {"parameters": {"properties": {str(number): {} for number in range(100)}}},
-        {"parameters": {"required": ["x"] * 100}},
-        {"parameters": {"properties": {"x": {"enum": [str(number) for number in range(2000)]}}}},
-        {"parameters": {"properties": {"x": {"enum": 5}}}},
-        {"parameters": {"properties": {"x": {"type": [[]]}}}},
-        {"parameters": {"properties": {"class": {"type": "string"}}}},
-        {"parameters": {"properties": {"model_dump": {"type": "string"}}}},
-        {"parameters": {"properties": {"_x": {"type": "string"}}}},
-        {"echat": 5},
-        {"echat": {"examples": [1]}},
-        {"echat": {"examples": {"do it": 5}}},
-    ],
-)
+@pytest.mark.parametrize("given", ODD_FUNCTIONS)
 def test_a_function_of_an_odd_shape_is_refused_and_the_session_goes_on(given: Told) -> None:
     tool = {"type": "function", "name": "look", **given}
     client = converse(FakeModel(), [update(tools=[tool]), typed("hello"), RESPOND])
