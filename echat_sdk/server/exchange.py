@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from echat_sdk.server.caller import Caller, Scope
-from echat_sdk.server.refusals import response
+from echat_sdk.server.refusals import first_of, response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +114,5 @@ _UNKEPT = {"cache-control": "no-store"}
 
 
 def _wrong(error: ValidationError) -> JSONResponse:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    param = ".".join(map(str, first["loc"]))
-    return response(400, "invalid_value", f"{param}: {first['msg']}" if param else first["msg"])
+    told, param = first_of(error)
+    return response(400, "invalid_value", told, param=param)

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from echat_sdk.audio import Seconds
 from echat_sdk.server.realtime.codec import PCM16, FormatName, WireFormat
 from echat_sdk.server.realtime.faults import Fault
+from echat_sdk.server.voices import OPENAI_VOICES
 from echat_sdk.turn_policy import TurnPolicy
 
 Detection = Literal["server_vad", "semantic_vad", "none"]
@@ -18,25 +19,6 @@ Kind = Literal["realtime", "transcription"]
 
 EVENTS = frozenset({"state", "cues", "think", "mood", "trace"})
 """The events of ours that a client may ask for."""
-
-OPENAI_VOICES = frozenset(
-    {
-        "alloy",
-        "ash",
-        "ballad",
-        "coral",
-        "echo",
-        "fable",
-        "onyx",
-        "nova",
-        "sage",
-        "shimmer",
-        "verse",
-        "marin",
-        "cedar",
-    }
-)
-"""Voices of OpenAI's; whoever asks for one gets the default voice."""
 
 GIVES_UP: Seconds = 20.0
 """How long an answer may be waited for: functions run at the client, and take their time."""

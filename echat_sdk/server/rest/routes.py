@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from starlette.responses import Response
 from starlette.routing import Route
 
 from echat_sdk.server.caller import Scope
 from echat_sdk.server.rest.chat import Chat
-from echat_sdk.server.rest.endpoint import Call, Endpoint, Stream
+from echat_sdk.server.rest.endpoint import Answers, Endpoint
 from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.models import Models
 from echat_sdk.server.rest.places import Places
@@ -31,9 +28,7 @@ def routes(service: Service, limits: RestLimits | None = None) -> list[Route]:
     places = Places(limits)
     models = Models(service)
 
-    def worked(
-        answer: Callable[[Call], Awaitable[Response | Stream]], scope: Scope, most: int
-    ) -> Endpoint:
+    def worked(answer: Answers, scope: Scope, most: int) -> Endpoint:
         return Endpoint(answer, limits, scope=scope, places=places, most=most)
 
     speech = Speech(service, places, limits).answer

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from echat_sdk.server.realtime.faults import Fault
-from echat_sdk.server.refusals import body, response
+from echat_sdk.server.refusals import response
 from echat_sdk.server.seats import IN_WORDS, Refusal
 from echat_sdk.server.webrtc import offer
 
@@ -69,7 +69,7 @@ def not_taken(why: str) -> list[Route]:
 
 def _wrong(fault: Fault) -> JSONResponse:
     status = 500 if fault.kind == "server_error" else 400
-    return JSONResponse(body(status, fault.code, fault.message, param=fault.param), status)
+    return response(status, fault.code, fault.message, param=fault.param)
 
 
 def _address(request: Request) -> str:
