@@ -91,7 +91,7 @@ def build(
         tickets = Tickets(access.secrets, Caller(LINK, user=link.user), link.show)
         public += exchange.ticket(tickets, failures, metrics.refused)
     guarded: list[BaseRoute] = [
-        *exchange.client_secrets(access.secrets),
+        *exchange.client_secrets(access.secrets, service.voices),
         *metrics.routes(),
         *routes,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -94,6 +95,20 @@ def check(event: dict[str, Any]) -> dict[str, Any]:
             f"{where or kind}: {fault['msg']}", code="invalid_value", param=where or None
         ) from error
     return event
+
+
+def begun(session: Mapping[str, Any]) -> dict[str, Any]:
+    """What a session is to begin with, if an update could ask for it.
+
+    Args:
+        session: The body of a `session.update`; its type may be left out.
+
+    Raises:
+        Fault: it could not.
+    """
+    event = {"type": "session.update", "session": {"type": "realtime", **session}}
+    checked: dict[str, Any] = check(parse(json.dumps(event)))["session"]
+    return checked
 
 
 def _depth_of(fault: Any) -> int:
