@@ -24,7 +24,7 @@ _MOST_OUTPUTS = 16
 _KINDS: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_PARAMETERS = 64
-_MOST_CHOICES = 1_000  # of all its parameters
+_MOST_CHOICES = 500  # of all its parameters
 
 Wait = Callable[[str, Mapping[str, object]], "asyncio.Future[str]"]
 """Tells the client of a call, by name and arguments; what it will have given."""

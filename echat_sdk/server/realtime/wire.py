@@ -16,6 +16,7 @@ from echat_sdk.server.realtime.faults import Fault
 _MOST_DEPTH = 32
 _MOST_TEXT = 256 * 1024
 _MOST_PARTS = 20_000
+_WINDOW = 1 << 16  # characters in which they are counted at once
 _WITH_SOUND = ("input_audio_buffer.append", "conversation.item.create")
 
 _KINDS: Mapping[str, type[BaseModel]] = {
@@ -121,12 +122,12 @@ def _is_class(part: Any) -> bool:
 
 
 def _has_many_parts(text: str) -> bool:
-    # Sound has no commas, and to count them all is dear where a message has millions.
-    at = -1
-    for _ in range(_MOST_PARTS):
-        if len(text) <= _MOST_PARTS or (at := text.find(",", at + 1)) < 0:
-            return False
-    return True
+    # Sound has no commas, which is soon found out; to count in all of it takes six times as long.
+    count, at = 0, text.find(",")
+    while at >= 0 and count <= _MOST_PARTS:
+        count += text.count(",", at, at + _WINDOW)
+        at = text.find(",", at + _WINDOW)
+    return count > _MOST_PARTS
 
 
 def _bounded(event: dict[str, Any]) -> None:
