@@ -92,7 +92,7 @@ def serve(
     Example: [bold]echat serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem[/]
     """
     need_server()
-    from echat_sdk.server import logs
+    from echat_sdk.server import logs, tracing
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
     from echat_sdk.server.serving import Listening, check
@@ -108,7 +108,7 @@ def serve(
         keys, listening, limits, origins or [], hosts or [], no_auth=no_auth, user=whom
     )
     logs.set_up(as_json=log_json)
-    with opened(settings) as service:
+    with tracing.exported(), opened(settings) as service:
         page = _Page(listening, open_page=open_page)
         app = _app(service, access, limits, page, user=whom, call_address=call_address)
         asyncio.run(_serve(app, listening, drain, page))
@@ -267,14 +267,14 @@ def _app(
     )
 
 
-def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | None:
-    """What takes calls; None where WebRTC is not installed."""
+def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | str:
+    """What takes calls; or why none are taken, where WebRTC is not installed."""
     from echat_sdk.server.webrtc.routes import MISSING
 
     if importlib.util.find_spec("aiortc") is None:
         if address:
             raise ConfigError(MISSING)
-        return None
+        return MISSING
     from echat_sdk.server.webrtc.calls import Calls
 
     return Calls(service, limits, observer, _ip(address))

@@ -24,6 +24,7 @@ _MOST_OUTPUTS = 16
 _KINDS: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_PARAMETERS = 64
+_MOST_CHOICES = 500  # of all its parameters
 
 Wait = Callable[[str, Mapping[str, object]], "asyncio.Future[str]"]
 """Tells the client of a call, by name and arguments; what it will have given."""
@@ -138,8 +139,10 @@ def _takes(name: str, schema: Mapping[str, Any]) -> tuple[type[Any], dict[str, A
     required = schema.get("required") or []
     if not isinstance(required, list):
         raise Fault(f"{name}: required: expected a list", param="tools")
-    if len(properties) > _MOST_PARAMETERS:
+    if max(len(properties), len(required)) > _MOST_PARAMETERS:
         raise Fault(f"{name}: more than {_MOST_PARAMETERS} parameters", param="tools")
+    if sum(map(_choices, properties.values())) > _MOST_CHOICES:
+        raise Fault(f"{name}: more than {_MOST_CHOICES} choices", param="tools")
     fields: dict[str, Any] = {}
     hints: dict[str, Any] = {}
     for each, body in properties.items():
@@ -160,6 +163,11 @@ def _is_name(given: str) -> bool:
     """Whether a parameter may be called so: pydantic has names of its own, and so has Python."""
     is_taken = keyword.iskeyword(given) or hasattr(BaseModel, given) or given.startswith("_")
     return _NAME.fullmatch(given) is not None and not is_taken
+
+
+def _choices(body: Any) -> int:
+    choices = body.get("enum") if isinstance(body, Mapping) else None
+    return len(choices) if isinstance(choices, list) else 0
 
 
 def _kind(body: Any) -> Any:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import State, StateChanged
 from echat_sdk.agent.service import Service
@@ -136,7 +138,7 @@ class Session:
         fault = None
         if self._began:
             try:
-                self._change(self._config.updated(self._began, self._service.voices))
+                await self._change(self._config.updated(self._began, self._service.voices))
             except Fault as error:  # whoever made the secret asked for what cannot be
                 fault = error
         self._send({"type": "session.created", "session": await self._told()})
@@ -167,13 +169,16 @@ class Session:
     # --- the session ------------------------------------------------------------------------------
 
     async def _update(self, event: dict[str, Any]) -> None:
-        self._change(self._config.updated(event["session"], self._service.voices))
+        await self._change(self._config.updated(event["session"], self._service.voices))
         self._send({"type": "session.updated", "session": await self._told()})
 
-    def _change(self, config: SessionConfig) -> None:
+    async def _change(self, config: SessionConfig) -> None:
         before, live = self._config, self._agent.conversation
         if config.tools != before.tools or config.tool_choice != before.tool_choice:
-            tools = [client_tool(each, self._calls.call) for each in config.tools]
+            tools = []
+            for each in config.tools:
+                tools.append(client_tool(each, self._calls.call))
+                await asyncio.sleep(0)  # each takes a millisecond; other sessions go on between
             try:
                 self._agent.offer([] if config.tool_choice == "none" else tools)
             except (ConfigError, UnsupportedError) as error:
@@ -222,7 +227,7 @@ class Session:
 
     async def _append(self, event: dict[str, Any]) -> None:
         form = self._config.hears_as
-        await self.hear(form.decode(event["audio"]), form.rate)
+        await self.hear(await form.decode(event["audio"]), form.rate)
 
     async def hear(self, samples: Waveform, rate: Hertz) -> None:
         """Take the next sound of the client's, int16 mono.
@@ -245,7 +250,7 @@ class Session:
             return
         speaks = self._agent.state in (State.SPEAKING, State.OVERLAPPED)
         if speaks and not config.turns.interrupt_response:
-            samples = samples * 0  # who may not interrupt is not heard meanwhile
+            samples = np.zeros_like(samples)  # who may not interrupt is not heard meanwhile
         self._line.check(len(samples) / rate)
         async for piece in _in_pieces(samples, rate):
             self._line.hear(piece, rate)
@@ -298,7 +303,7 @@ class Session:
             item.ear = item.ear or self._agent.conversation.spoken()
             form = self._config.hears_as
             line = Line(form.rate)
-            async for piece in _in_pieces(form.decode(sound), form.rate):
+            async for piece in _in_pieces(await form.decode(sound), form.rate):
                 item.ear.push(line.framed(piece, form.rate))
         item.sound.clear()
         previous = self._conversation.add(item, event.get("previous_item_id"))
@@ -373,7 +378,6 @@ class Session:
         if item is None or (not item.text and item.ear is None):
             self._teller.begin_aside()
             live.say(self._service.greeting or HELLO[self._reader])
-            await asyncio.sleep(0)  # whoever cuts it off from here on is told that it ended
             return
         ear = item.ear or live.typed(item.text)
         ear.speak, ear.voice = asked.speaks, _voice_of(asked.voice, self._service)

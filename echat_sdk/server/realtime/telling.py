@@ -399,7 +399,8 @@ class Teller:
         aside, self._aside = self._aside, None
         if aside is None:
             return
-        if len(heard) >= len(self._aside_said.rstrip()) or not aside.is_aloud:
+        is_whole = len(heard) >= len(self._aside_said.rstrip()) or not aside.is_aloud
+        if self._aside_said and is_whole:
             aside.done()
         else:
             self._judged()

@@ -21,6 +21,7 @@ from echat_sdk.config import Settings
 from echat_sdk.server.door import Access
 from echat_sdk.server.keys import Keys
 from echat_sdk.server.limits import Limits
+from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.serving import Listening
 from echat_sdk.testing import FakeModel, RAMMemory
 from echat_sdk.testing.audio import ScriptedVAD
@@ -121,6 +122,19 @@ def test_a_missing_package_is_told_with_what_installs_it(
     )
     assert cli.run(["serve"]) == 2
     assert 'uvicorn; run: pip install "echat-sdk[server]"' in capsys.readouterr().err
+
+
+def test_without_the_package_of_calls_a_server_says_why_it_takes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "aiortc" else find(name)
+    )
+    service = Service(FakeModel(), RAMMemory(), RAMMemory, ScriptedVAD)
+    why = serve._calls(service, Limits(), Metrics(), "")
+    assert isinstance(why, str)
+    assert 'pip install "echat-sdk[webrtc]"' in why
 
 
 @contextmanager

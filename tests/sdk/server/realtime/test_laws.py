@@ -29,7 +29,15 @@ from echat_sdk.server.realtime.endpoint import Realtime
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
 from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import Delta, Heard, Lang, LangChoice, Recollection, SpeechDelta, TextDelta
-from tests.sdk.server.realtime.talk import LoudVAD, Told, quiet, typed, update, valid
+from tests.sdk.server.realtime.talk import (
+    ODD_FUNCTIONS,
+    LoudVAD,
+    Told,
+    quiet,
+    typed,
+    update,
+    valid,
+)
 
 USERS = ("zelda", "wotan")
 LOUDNESS = {"zelda": 0x0F0F, "wotan": 0x2323}  # by which the model knows who speaks
@@ -246,19 +254,6 @@ FIELDS = (
 FUZZED = st.tuples(VALID, st.sampled_from(FIELDS), JSON).map(
     lambda three: {**three[0], three[1]: three[2]}
 )
-ODD_TOOLS: list[Told] = [
-    {"parameters": 5},
-    {"parameters": {"properties": []}},
-    {"parameters": {"required": 5}},
-    {"parameters": {"properties": {"x": {"enum": 5}}}},
-    {"parameters": {"properties": {"x": {"type": [[]]}}}},
-    {"parameters": {"properties": {"class": {"type": "string"}}}},
-    {"parameters": {"properties": {"model_dump": {"type": "string"}}}},
-    {"parameters": {"properties": {"_x": {"type": "string"}}}},
-    {"echat": 5},
-    {"echat": {"examples": [1]}},
-    {"echat": {"examples": {"do it": 5}}},
-]
 BROKEN = st.sampled_from(
     [
         {"type": "nothing.known"},
@@ -282,7 +277,7 @@ BROKEN = st.sampled_from(
         update(instructions="x" * 40_000),
         update(audio={"output": {"speed": 2.0}}),
         {"type": "session.update", "session": "$deep"},
-        *(update(tools=[{"type": "function", "name": "f", **given}]) for given in ODD_TOOLS),
+        *(update(tools=[{"type": "function", "name": "f", **given}]) for given in ODD_FUNCTIONS),
     ]
 )
 RAW = st.sampled_from(["", "{", "[]", '"x"', '{"type": 5}', b"\xff\xfe", b"\x00", "[" * 10_000])
