@@ -1,4 +1,4 @@
-"""A small file that only its owner may read, written whole or not at all, by one process at a time."""
+"""A small file that only its owner may read: written whole or not at all, by one at a time."""
 
 from __future__ import annotations
 

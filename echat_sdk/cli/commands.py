@@ -16,6 +16,7 @@ from echat_sdk.cli import (
     memory_erase,
     memory_export,
     models,
+    plugins,
     replay,
     serve,
     settings,

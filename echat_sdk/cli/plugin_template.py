@@ -9,7 +9,7 @@ from string import Template
 
 from echat_sdk.errors import ConfigError
 
-_PYPROJECT = '''[build-system]
+_PYPROJECT = """[build-system]
 requires = ["setuptools>=68"]
 build-backend = "setuptools.build_meta"
 
@@ -25,7 +25,7 @@ $name = "$module:Plugin"
 
 [tool.setuptools]
 py-modules = ["$module"]
-'''
+"""
 
 _MODULE = '''"""Counts how often somebody sounded sad, and tells when asked."""
 
@@ -65,7 +65,7 @@ class Plugin:
         return [how_often_sad]
 '''
 
-_TEST = '''from echat_sdk.cues import Cue, Cues
+_TEST = """from echat_sdk.cues import Cue, Cues
 from echat_sdk.hooks import Session
 from echat_sdk.testing.plugins import troubles
 from echat_sdk.turn import Heard
@@ -84,9 +84,9 @@ def test_it_counts_and_forgets() -> None:
     assert tool.function() == "Somebody sounded sad 1 times."
     plugin.on_erase("ada")
     assert tool.function() == "Somebody sounded sad 0 times."
-'''
+"""
 
-_README = '''# echat-$name
+_README = """# echat-$name
 
 A plugin for echat-sdk.
 
@@ -96,7 +96,7 @@ pytest
 echat plugins check $name
 echat plugins enable $name --grant all
 ```
-'''
+"""
 
 
 def write(name: str, folder: Path) -> Iterator[Path]:

@@ -36,8 +36,14 @@ def list_(as_json: JsonOption = False) -> None:
 
     grants, found = _grants(), list(installed())
     if as_json:
-        rows = [_row(each, grants.of(each.name)) for each in found if not _is_error(each)]
-        account.write_json([*rows, *({"error": str(e)} for e in found if _is_error(e))])
+        account.write_json(
+            [
+                {"error": str(each)}
+                if isinstance(each, PluginError)
+                else _row(each, grants.of(each.name))
+                for each in found
+            ]
+        )
         return
     table = Table("name", "version", "is", "needs", "about", box=None)
     for each in found:
@@ -231,7 +237,3 @@ def _grants() -> Grants:
     from echat_sdk.hooks.grants import Grants
 
     return Grants(config.load().home / "plugins.json")
-
-
-def _is_error(found: object) -> bool:
-    return isinstance(found, PluginError)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.agent.rights import Manner
     from echat_sdk.config import Settings
+    from echat_sdk.hooks import Plugins
     from echat_sdk.protocols import VAD, SpeechModel, TurnEnd
 
 
@@ -61,6 +62,19 @@ def manner(settings: Settings) -> Manner:
     )
 
 
+@contextmanager
+def plugins(settings: Settings) -> Iterator[Plugins]:
+    """The plugins that were enabled; of those that cannot be used it is told why."""
+    from echat_sdk.hooks.grants import Grants
+    from echat_sdk.hooks.loading import load
+
+    found, troubles = load(Grants(settings.home / "plugins.json"), settings.plugins)
+    for trouble in troubles:
+        account.complain(trouble)
+    with closing(found):
+        yield found
+
+
 def vad() -> VAD:
     """What tells speech: Silero as it was pulled, else what is installed."""
     from echat_sdk.model import zoo
@@ -91,7 +105,10 @@ def agent(
     from echat_sdk.agent import Agent
 
     # The store first: it opens in milliseconds, so one that cannot be used is told at once.
-    with agreeing.memory(settings, remember, by_voice=speak, may_ask=may_ask) as memory:
+    with (
+        agreeing.memory(settings, remember, by_voice=speak, may_ask=may_ask) as memory,
+        plugins(settings) as company,
+    ):
         settings = agreeing.heeding(settings, memory.allowed(settings.user))
         with account.working("waking up", quiet=not (may_ask and speak)):
             opened = model(settings, lazy=not speak)
@@ -103,6 +120,7 @@ def agent(
             lang=settings.lang,
             speak=speak,
             manner=manner(settings),
+            plugins=company,
         )
         with closing(agent):
             yield agent

@@ -128,15 +128,18 @@ def opened(settings: Settings) -> Iterator[Service]:
 
     unasked = agreeing.unasked_in(settings.deployment)
     barred = barred_in(settings.deployment, settings.exemption)
-    with closing(
-        SQLMemory(
-            settings.store,
-            unasked=unasked,
-            barred=barred,
-            retention=settings.retention,
-            encryption=memory_keys.encryption(settings),
-        )
-    ) as memory:
+    with (
+        closing(
+            SQLMemory(
+                settings.store,
+                unasked=unasked,
+                barred=barred,
+                retention=settings.retention,
+                encryption=memory_keys.encryption(settings),
+            )
+        ) as memory,
+        rooms.plugins(settings) as plugins,
+    ):
         with account.working("waking up", quiet=False):
             model = rooms.model(settings, lazy=False)
         yield Service(
@@ -149,6 +152,7 @@ def opened(settings: Settings) -> Iterator[Service]:
             lang=settings.lang,
             manner=partial(_manner, settings),
             in_words=in_words,
+            plugins=plugins,
             deployment=settings.deployment,
             disclosure=lambda lang: configured(
                 settings.disclosure, settings.deployment, lang, unasked

@@ -31,13 +31,7 @@ VARIABLE = "ECHAT_PLUGIN"
 """The name of the literal."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,49}")
-_PLAIN = (
-    Needs.READ_TRANSCRIPT,
-    Needs.READ_EMOTION,
-    Needs.SHAPE,
-    Needs.KEEP,
-    Needs.WRITE_MEMORY,
-)
+_PLAIN = (Needs.READ_TRANSCRIPT, Needs.READ_EMOTION, Needs.SHAPE, Needs.KEEP)
 _WITH = re.compile(r"tool:[A-Za-z_][A-Za-z0-9_]{0,63}|network:[A-Za-z0-9.*-]{1,253}(?::\d{1,5})?")
 _MOST_SOURCE = 10 * 1024 * 1024
 

@@ -22,9 +22,7 @@ class Needs:
     SHAPE = "shape"
     """To change what is answered, and how."""
     KEEP = "keep"
-    """To keep what it reads beyond the conversation; each user has to agree, and `on_erase` counts."""
-    WRITE_MEMORY = "write_memory"
-    """To have something remembered of a user."""
+    """To keep what it reads beyond the conversation; each user has to agree to that."""
 
     @staticmethod
     def tool(name: str) -> str:

@@ -58,7 +58,7 @@ def _in_conversation(plugin: object, name: str) -> Iterator[str]:
         Line("wait", ("Yes?",)),
         voices=("low", "high"),
     )
-    parts = (("speech", 1.0), ("quiet", 3.0), ("speech", 1.0), ("quiet", 2.0))
+    parts: list[live.Part] = [("speech", 1.0), ("quiet", 3.0), ("speech", 1.0), ("quiet", 2.0)]
     audio = FakeAudio(live.schedule(*parts, ("speech", 1.2), ("quiet", 8.0)))
     company = Plugins([Registered(name, plugin)])
     run = live.converse(model, audio, company=company, memory=RAMMemory())
