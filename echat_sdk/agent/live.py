@@ -211,9 +211,13 @@ class Live:
         ear.is_typed = True
         return ear
 
-    def spoken(self) -> Ear:
-        """An utterance that its host hears out: it is pushed, and its end is told by `answer`."""
-        return Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
+    def spoken(self, lang: LangChoice | None = None) -> Ear:
+        """An utterance that its host hears out: it is pushed, and its end is told by `answer`.
+
+        Args:
+            lang: Language that is spoken; None as the conversation has it.
+        """
+        return Ear(lambda: self._model.listen(lang=lang or self._lang), self._mouth.mind)
 
     def answer(self, ear: Ear) -> None:
         """Answer an utterance now; what is being said is cut off."""

@@ -18,13 +18,13 @@ from echat_sdk.protocols import VAD, Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
 from echat_sdk.server.realtime.account import AccountDesk
+from echat_sdk.server.realtime.asking import Asking
 from echat_sdk.server.realtime.client_tools import ClientCalls, client_tool
 from echat_sdk.server.realtime.config import SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, from_client, new_id
 from echat_sdk.server.realtime.line import Line
 from echat_sdk.server.realtime.telling import Teller
-from echat_sdk.server.realtime.wire import OURS
 from echat_sdk.server.realtime.writer import ResponseWriter
 from echat_sdk.server.service import Service
 from echat_sdk.turn import Turn, TurnStatus
@@ -101,6 +101,16 @@ class Session:
             manner=service.manner(self._user),
             ends_on_farewell=False,
         )
+        self._asking = Asking(
+            service,
+            self._desk,
+            self._agent,
+            self._teller,
+            self._line,
+            send,
+            is_manual=lambda: self._config.turns.kind == "none",
+            spawn=self._spawn,
+        )
         self._began = dict(caller.session)
         self._does: Mapping[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
             "session.update": self._update,
@@ -114,6 +124,8 @@ class Session:
             "conversation.item.delete": self._delete,
             "response.create": self._respond,
             "response.cancel": self._cancel,
+            "echat.consent.ask": self._asking.ask,
+            "echat.consent.update": self._agree,
         }
 
     async def run(self, events: Callable[[], Awaitable[dict[str, Any] | None]]) -> None:
@@ -130,6 +142,7 @@ class Session:
                     while (event := await events()) is not None:
                         await self._do(event)
                     self._is_over = True
+                    self._asking.close()
                     for task in (*self._apart.values(), *self._transcribing):
                         task.cancel()
                     self._agent.end()  # what happens until then is heeded, though nobody reads it
@@ -155,16 +168,17 @@ class Session:
     async def _tell(self) -> None:
         async for event in self._agent.events():
             self._teller.tell(event)
+            self._asking.tell(event)
             if isinstance(event, StateChanged):
                 self._on_state(event.state)
 
     async def _do(self, event: dict[str, Any]) -> None:
         """Do one; what cannot be done is told, and the session goes on."""
         try:
-            if event["type"] in OURS:
-                self._send(await self._desk.answer(event))
+            if (does := self._does.get(event["type"])) is not None:
+                await does(event)
             else:
-                await self._does[event["type"]](event)
+                self._send(await self._desk.answer(event))
         except Fault as fault:
             self._send(fault.as_event(event.get("event_id")))
         except EChatError as error:
@@ -193,6 +207,7 @@ class Session:
                 speak=config.speaks,
             )
             if (config.turns.kind == "none") != (before.turns.kind == "none"):
+                self._asking.stop()  # its words are cut off
                 live.mute(config.turns.kind == "none")
                 self._buffer = None
             self._line.plays = config.turns.kind != "none"
@@ -228,6 +243,10 @@ class Session:
             Fault: too much of it waits.
         """
         config = self._config
+        if self._asking.is_open:
+            async for piece in _in_pieces(samples, rate):
+                self._asking.hear(piece, rate)
+            return
         if config.turns.kind == "none":
             self._buffer = self._buffer or self._agent.conversation.spoken()
             length = self._buffer.frames * FRAME_SECONDS + len(samples) / rate
@@ -263,7 +282,7 @@ class Session:
     async def _clear(self, event: dict[str, Any]) -> None:
         self._buffer = None
         self._line.clear()
-        if self._config.turns.kind != "none":
+        if self._config.turns.kind != "none" and not self._asking.is_open:
             self._agent.mute()
             self._agent.mute(False)
         self._send({"type": "input_audio_buffer.cleared"})
@@ -356,6 +375,7 @@ class Session:
         if asked.get("conversation") == "none":
             self._respond_apart(asked, speaks)
             return
+        self._asking.check()
         if (active := self._teller.active) is not None:
             raise Fault(
                 f"{active.id} is on its way; wait for response.done, or cancel it",
@@ -425,6 +445,9 @@ class Session:
         if wanted is not None and wanted in self._apart:
             self._apart[wanted].cancel()
             return
+        if wanted is None and writer is None and self._asking.is_open:
+            await self._asking.end()
+            return
         if writer is None or (wanted is not None and writer.id != wanted):
             raise Fault("no response is on its way", code="response_cancel_not_active")
         await self._interrupt()
@@ -433,10 +456,18 @@ class Session:
         await self._interrupt()
 
     async def _interrupt(self) -> None:
+        self._asking.stop()
         is_cut = self._teller.cut()
         self._agent.interrupt()
         if is_cut:
             await self._agent.conversation.settled()
+        await self._asking.end()
+
+    # --- consent ----------------------------------------------------------------------------------
+
+    async def _agree(self, event: dict[str, Any]) -> None:
+        await self._asking.end()  # who answers by hand is not waited for
+        self._send(await self._desk.answer(event))
 
     # --- afterwards -------------------------------------------------------------------------------
 

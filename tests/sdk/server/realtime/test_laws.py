@@ -11,8 +11,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echat_sdk.audio import AudioFrame, Seconds
+from echat_sdk.consent import RUN, Consent, Consents, ConsentState, answered
 from echat_sdk.cues import Cues
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime.codec import PCM16
@@ -87,6 +89,34 @@ def voice(text: str) -> Iterator[SpeechDelta]:
     loud = LOUDNESS["wotan"] if "wotan" in text else LOUDNESS["zelda"] if "zelda" in text else 100
     if words := len(text.split()):
         yield SpeechDelta(np.full(1200 * min(words, 30), loud, np.int16), 24_000, text)
+
+
+class Agrees(RAMMemory):
+    """Everybody is heard until they say no."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[str, dict[str, Consent]] = {}
+
+    def consents(self, user: str) -> Consents:
+        return Consents(dict(self._given.get(user, {})), unasked=RUN)
+
+    def allowed(self, user: str) -> frozenset[str]:
+        return self.consents(user).allowed(datetime.now(UTC))
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ConsentState.GRANTED,
+        *,
+        version: str = "",
+        channel: str = "",
+    ) -> dict[str, int]:
+        said = {"version": version, "channel": channel, "now": datetime.now(UTC)}
+        new = answered(self.consents(user), purposes, state, **said)
+        self._given.setdefault(user, {}).update(new)
+        return {}
 
 
 @dataclass
@@ -214,6 +244,9 @@ EVENTS: Mapping[str, st.SearchStrategy[Any]] = {
     "echat.consent.update": st.fixed_dictionaries(
         {"purposes": PURPOSES, "state": st.sampled_from(["granted", "denied", "?"])}
     ),
+    "echat.consent.ask": st.fixed_dictionaries(
+        {"purposes": PURPOSES}, optional={"lang": st.sampled_from(["en", "zh", "fr"])}
+    ),
     "echat.memory.retrieve": st.just({}),
     "echat.memory.forget": st.sampled_from(
         [{"scope": "all"}, {"scope": "today"}, {"scope": "turn"}, {"scope": "turn", "turn_id": "x"}]
@@ -227,6 +260,7 @@ ANSWERED = {
     "conversation.item.retrieve": "conversation.item.retrieved",
     "conversation.item.truncate": "conversation.item.truncated",
     "conversation.item.delete": "conversation.item.deleted",
+    "echat.consent.ask": "echat.consent.answered",
     "echat.consent.update": "echat.consent.updated",
     "echat.memory.retrieve": "echat.memory.retrieved",
     "echat.memory.forget": "echat.memory.forgotten",
@@ -241,7 +275,7 @@ VALID = st.sampled_from(_BODIES).flatmap(
 )
 FIELDS = (
     "session", "audio", "item", "item_id", "content_index", "audio_end_ms", "response",
-    "response_id", "previous_item_id", "purposes", "state", "scope", "turn_id",
+    "response_id", "previous_item_id", "purposes", "state", "lang", "scope", "turn_id",
 )  # fmt: skip
 FUZZED = st.tuples(VALID, st.sampled_from(FIELDS), JSON).map(
     lambda three: {**three[0], three[1]: three[2]}
@@ -276,6 +310,7 @@ BROKEN = st.sampled_from(
         {"type": "response.create", "response": 5},
         {"type": "response.create", "response": {"output_modalities": ["smell"]}},
         {"type": "echat.consent.update"},
+        {"type": "echat.consent.ask", "purposes": []},
         {"type": "echat.memory.forget", "scope": 5},
         update(tools=[{"type": "function", "name": "no name"}]),
         update(tools=[{"type": "function", "name": "f", "parameters": {"properties": {"x": 5}}}]),
@@ -420,7 +455,7 @@ def lived(history: list[tuple[str, tuple[str, Any]]], stays: bool) -> dict[str, 
         history: Who does what, in that order.
         stays: Whether they wait until all is answered; else they are gone at once, unread.
     """
-    service = Service(Echoing(), RAMMemory(), RAMMemory, LoudVAD)
+    service = Service(Echoing(), Agrees(), RAMMemory, LoudVAD)
     endpoint = Realtime(service)
     talkers: dict[str, Talker] = {}
 
