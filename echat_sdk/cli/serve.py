@@ -262,7 +262,7 @@ def _app(
         realtime=Realtime(service, limits, metrics),
         calls=_calls(service, limits, metrics, call_address),
         routes=rest.routes(service),
-        pages=console.routes(),
+        pages=console.routes(needs_key=access.nobody is None),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 
