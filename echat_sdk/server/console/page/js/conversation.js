@@ -98,6 +98,12 @@ function whole(conversation, { item_id: id }, text) {
   return ["entries"];
 }
 
+function agreed(conversation, { purposes, allowed }) {
+  const { session } = conversation;
+  conversation.session = { ...session, echat: { ...session?.echat, purposes, allowed } };
+  return ["session", "consent"];
+}
+
 const TAKES = {
   "session.created": (c, { session }) => {
     c.session = session;
@@ -166,6 +172,7 @@ const TAKES = {
     turn.timings = told.timings;
     turn.turnId = told.turn_id;
     turn.safety = told.safety;
+    turn.isFarewell = told.farewell ?? false;
     if (turn.agent) turn.agent.pending = false;
     return ["entries", "turn"];
   },
@@ -206,8 +213,6 @@ const TAKES = {
     c.memory = event;
     return ["memory"];
   },
-  "echat.consent.updated": (c, { purposes, allowed }) => {
-    c.session = { ...c.session, echat: { ...c.session?.echat, purposes, allowed } };
-    return ["session", "consent"];
-  },
+  "echat.consent.answered": agreed,
+  "echat.consent.updated": agreed,
 };

@@ -25,6 +25,10 @@ export class Speaker {
     await this.ready;
   }
 
+  get isOpen() {
+    return this.context?.state === "running";
+  }
+
   async #load() {
     await this.context.audioWorklet.addModule(MODULE);
     this.node = new AudioWorkletNode(this.context, "player", {
