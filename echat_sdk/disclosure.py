@@ -73,6 +73,11 @@ _ASKS: dict[Lang, dict[str, str]] = {
         Purpose.TRAIN: "让模型从保存的内容中学习",
     },
 }
+ANSWERS: dict[Lang, str] = {
+    "en": "Please say yes or no.",
+    "zh": "请说我同意，或者我不同意。",  # short answers are heard less well
+}
+"""How to answer a question aloud."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +124,9 @@ def question(lang: Lang, purposes: Collection[str], *, is_again: bool = False) -
     """
     asks = [words for purpose, words in _ASKS[lang].items() if purpose in purposes]
     if lang == "en":
-        asked = f"May I {_listed(asks, ', and ')}? Please say yes or no."
+        asked = f"May I {_listed(asks, ', and ')}?"
         return f"Sorry, I did not get that. {asked}" if is_again else asked
-    asked = f"我可以{_listed(asks, '，并', '，')}吗？请说可以或者不可以。"
+    asked = f"我可以{_listed(asks, '，并', '，')}吗？"
     return f"对不起，我没听清。{asked}" if is_again else asked
 
 

@@ -160,6 +160,11 @@ class Live:
         """What the agent is doing."""
         return self._outbox.state
 
+    @property
+    def said(self) -> str:
+        """What was heard so far of what is being said, or was said last."""
+        return self._player.heard
+
     def events(self) -> AsyncIterator[Event]:
         """What happens, until the conversation has ended. For one reader."""
         return self._outbox.events()

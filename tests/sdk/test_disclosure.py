@@ -72,12 +72,12 @@ def test_who_is_asked_is_told_what_would_be_judged_if_they_agree() -> None:
 
 
 def test_a_question_names_all_that_is_asked_for() -> None:
-    assert question("en", [Purpose.PROCESS_VOICE]) == ("May I listen to you? Please say yes or no.")
+    assert question("en", [Purpose.PROCESS_VOICE]) == "May I listen to you?"
     assert question("en", [Purpose.INFER_EMOTION, Purpose.PROCESS_VOICE]) == (
-        "May I listen to you, and judge from your voice how you feel? Please say yes or no."
+        "May I listen to you, and judge from your voice how you feel?"
     )
     assert question("zh", RUN - {Purpose.INFER_AGE}) == (
-        "我可以听你说话，从你的声音判断你的心情，并从你的声音猜测你的性别吗？请说可以或者不可以。"
+        "我可以听你说话，从你的声音判断你的心情，并从你的声音猜测你的性别吗？"
     )
     assert question("en", [Purpose.TRAIN], is_again=True).startswith("Sorry, I did not get that.")
     for lang in ("en", "zh"):

@@ -18,49 +18,24 @@ from functools import partial
 from typing import Any
 
 from echat_sdk.agent import Agent
-from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import AsideEnded, Event, State
-from echat_sdk.agent.requests import Request, answer_in
-from echat_sdk.audio import FRAME_SECONDS, Hertz, Seconds, Waveform
+from echat_sdk.agent.requests import Request
+from echat_sdk.audio import Hertz, Waveform
 from echat_sdk.bridge import Worker
 from echat_sdk.consent import Purpose
-from echat_sdk.disclosure import disclosure, question
+from echat_sdk.disclosure import ANSWERS, disclosure, question
 from echat_sdk.errors import EChatError
 from echat_sdk.protocols import VAD
 from echat_sdk.server.realtime.account import AccountDesk
+from echat_sdk.server.realtime.config import SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.line import Line
+from echat_sdk.server.realtime.spoken_answer import SpokenAnswer
 from echat_sdk.server.realtime.telling import Teller
 from echat_sdk.server.service import Service
 from echat_sdk.turn import Lang
-from echat_sdk.turn_detector import (
-    SpeechGoesOn,
-    SpeechResumed,
-    SpeechStarted,
-    TurnDetector,
-    Utterance,
-)
-from echat_sdk.turn_policy import TurnPolicy
-
-SILENCE: Seconds = 12.0
-"""How long an answer is waited for, once all was said."""
-
-MOST: Seconds = 90.0
-"""How long a question is open at most, and how much sound is heard for it."""
 
 _STATES = {Request.YES: "granted", Request.NO: "denied", None: "unanswered"}
-# Answers are short, and nobody looks for words in them.
-_POLICY = TurnPolicy(
-    start=0.12,
-    pre_roll=0.3,
-    soft_end=0.14,
-    min_delay=0.6,
-    delay=0.6,
-    max_delay=0.6,
-    words=0,
-    most_patience=1,
-    longest=8,
-)
 
 
 class Asking:
@@ -73,7 +48,7 @@ class Asking:
         teller: Tells what is said.
         line: What the agent's voice takes its time on.
         send: Takes events.
-        is_manual: Whether the client says when a turn ends, so that nobody else listens.
+        config: Gives what the session is, as it is now.
         spawn: Starts what the session waits for at its end.
     """
 
@@ -85,8 +60,7 @@ class Asking:
         teller: Teller,
         line: Line,
         send: Callable[[dict[str, Any]], None],
-        *,
-        is_manual: Callable[[], bool],
+        config: Callable[[], SessionConfig],
         spawn: Callable[[Callable[[], Coroutine[Any, Any, None]], str], asyncio.Task[None]],
     ) -> None:
         self._service = service
@@ -95,9 +69,10 @@ class Asking:
         self._teller = teller
         self._line = line
         self._send = send
-        self._is_manual = is_manual
+        self._config = config
         self._spawn = spawn
-        self._open: _Answer | None = None
+        self._open: SpokenAnswer | None = None
+        self._asked = self._gap = self._words = ""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -121,12 +96,15 @@ class Asking:
                 code="conversation_already_has_active_response",
             )
         live = self._agent.conversation
-        asked = f"{disclosure(lang, allowed, is_asked=True).text} {question(lang, purposes)}"
+        self._gap = "" if lang == "zh" else " "
+        self._words = ANSWERS[lang]
+        told = disclosure(lang, allowed, is_asked=True).text
+        first = f"{told}{self._gap}{question(lang, purposes)}"
         again = partial(self._say, question(lang, purposes, is_again=True))
-        self._open = answer = _Answer(vad, partial(live.spoken, lang), again)
+        self._open = answer = SpokenAnswer(vad, partial(live.spoken, lang), self._is_leading, again)
         live.mute()
         self._line.plays = True
-        self._say(asked)
+        self._say(first)
         work = partial(self._run, answer, purposes, event.get("event_id"))
         self._task = self._spawn(work, "asking")
 
@@ -168,6 +146,15 @@ class Asking:
         if self._task is not None:
             await asyncio.wait([self._task])
 
+    async def update(self, event: Mapping[str, Any]) -> None:
+        """Take an answer that was given by hand; another is not waited for.
+
+        Raises:
+            Fault: it cannot be kept; says why.
+        """
+        await self.end()
+        self._send(await self._desk.answer(event))
+
     def close(self) -> None:
         """The session is over."""
         if self._task is not None:
@@ -180,11 +167,16 @@ class Asking:
         finally:
             opening.let_go()
 
-    def _say(self, text: str) -> None:
+    def _say(self, asked: str) -> None:
+        self._asked = asked
         self._teller.begin_aside()
-        self._agent.conversation.say(text)
+        self._agent.conversation.say(f"{asked}{self._gap}{self._words}")
 
-    async def _run(self, answer: _Answer, purposes: list[str], event_id: str | None) -> None:
+    def _is_leading(self) -> bool:
+        """Whether the agent itself is saying yes now, so that one may be its echo."""
+        return len(self._agent.conversation.said) > len(self._asked)
+
+    async def _run(self, answer: SpokenAnswer, purposes: list[str], event_id: str | None) -> None:
         try:
             try:
                 found = await answer.found()
@@ -205,112 +197,9 @@ class Asking:
         """As it was before."""
         live = self._agent.conversation
         live.interrupt()
-        live.mute(self._is_manual())
-        self._line.plays = not self._is_manual()
-
-
-class _Answer:
-    """What somebody says to a question.
-
-    Args:
-        vad: Tells speech.
-        listen: Opens an utterance.
-        again: Asks once more.
-
-    Attributes:
-        line: Takes the sound.
-    """
-
-    def __init__(self, vad: VAD, listen: Callable[[], Ear], again: Callable[[], None]) -> None:
-        self.line = Line(output_rate=24_000)
-        self._vad = vad
-        self._listen = listen
-        self._again: Callable[[], None] | None = again
-        self._found: Request | None = None
-        self._is_told = False  # all that is to be known before
-        self._is_early = False  # a yes to what was not told to its end
-        self._is_heard = False  # somebody speaks
-        self._is_stopped = False
-        self._due: Seconds | None = None
-        self._until: asyncio.Timeout | None = None
-
-    async def found(self) -> Request | None:
-        """A yes or a no; None where neither came.
-
-        Raises:
-            EChatError: it could not be heard.
-        """
-        try:
-            async with asyncio.timeout(MOST), asyncio.timeout_at(self._due) as self._until:
-                await self._hear()
-        except TimeoutError:
-            pass
-        finally:
-            self._until = None
-        return None if self._is_stopped else self._found
-
-    def told(self) -> None:
-        """All was said, or as much as will be."""
-        self._is_told = True
-        if self._is_early:
-            self._found = Request.YES
-            self._wait(0)
-        elif not self._is_heard:
-            self._wait(SILENCE)
-
-    def stop(self) -> None:
-        """No answer counts any more."""
-        self._is_stopped = True
-        self._wait(0)
-
-    async def _hear(self) -> None:
-        detector = TurnDetector(_POLICY)
-        ear, most = self._listen(), MOST / FRAME_SECONDS
-        async for frame in self.line.frames():
-            if (most := most - 1) < 0:
-                return
-            for event in detector.push(frame, self._vad.is_speech(frame)):
-                match event:
-                    case SpeechStarted(frames):
-                        ear = self._listen()
-                        ear.push(frames)
-                        self._is_heard = True
-                        self._wait(None)
-                    case SpeechGoesOn(frame):
-                        ear.push((frame,))
-                    case SpeechResumed(frames):
-                        ear.push(frames)
-                    case Utterance() if await self._is_final(ear):
-                        return
-
-    async def _is_final(self, ear: Ear) -> bool:
-        """Whether what was said ends the question."""
-        is_over_agent = not self._is_told
-        words = (await ear.heard(frozenset())).transcript
-        self._is_heard = False
-        answer = answer_in(words)
-        # A no counts at once. A yes counts once it is known to what.
-        if answer is Request.NO or (answer is Request.YES and self._is_told):
-            self._found = answer
-            return True
-        if answer is Request.YES:
-            self._is_early = True
-        elif words and not is_over_agent:
-            if self._again is None:
-                return True
-            again, self._again = self._again, None
-            self._is_told = False
-            again()
-        elif self._is_told:
-            self._wait(SILENCE)
-        return False
-
-    def _wait(self, seconds: Seconds | None) -> None:
-        """Wait so long from now on; None for as long as somebody speaks."""
-        due = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        self._due = due
-        if self._until is not None and not self._until.expired():
-            self._until.reschedule(due)
+        is_manual = self._config().turns.kind == "none"  # nobody listens then
+        live.mute(is_manual)
+        self._line.plays = not is_manual
 
 
 def _asked(event: Mapping[str, Any]) -> tuple[list[str], Lang]:

@@ -101,16 +101,8 @@ class Session:
             manner=service.manner(self._user),
             ends_on_farewell=False,
         )
-        self._asking = Asking(
-            service,
-            self._desk,
-            self._agent,
-            self._teller,
-            self._line,
-            send,
-            is_manual=lambda: self._config.turns.kind == "none",
-            spawn=self._spawn,
-        )
+        means = service, self._desk, self._agent, self._teller, self._line, send
+        self._asking = Asking(*means, lambda: self._config, self._spawn)
         self._began = dict(caller.session)
         self._does: Mapping[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
             "session.update": self._update,
@@ -125,7 +117,7 @@ class Session:
             "response.create": self._respond,
             "response.cancel": self._cancel,
             "echat.consent.ask": self._asking.ask,
-            "echat.consent.update": self._agree,
+            "echat.consent.update": self._asking.update,
         }
 
     async def run(self, events: Callable[[], Awaitable[dict[str, Any] | None]]) -> None:
@@ -462,12 +454,6 @@ class Session:
         if is_cut:
             await self._agent.conversation.settled()
         await self._asking.end()
-
-    # --- consent ----------------------------------------------------------------------------------
-
-    async def _agree(self, event: dict[str, Any]) -> None:
-        await self._asking.end()  # who answers by hand is not waited for
-        self._send(await self._desk.answer(event))
 
     # --- afterwards -------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from echat_memory import GuestMemory
 from echat_sdk.consent import Purpose
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.disclosure import VERSION
-from echat_sdk.server.realtime.asking import MOST, SILENCE
+from echat_sdk.server.realtime.spoken_answer import MOST, SILENCE
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory
 from echat_sdk.turn import LangChoice
 from tests.sdk.server.realtime.talk import (
@@ -117,10 +117,10 @@ def test_what_there_is_to_know_is_told_before_and_aloud() -> None:
 
 
 def test_it_is_told_and_heard_in_the_language_that_was_asked_for() -> None:
-    client = asked("可以", ask={**ASK, "lang": "zh"})
+    client = asked("我同意。", ask={**ASK, "lang": "zh"})
     assert "我是人工智能" in client.text()
     assert client.text().endswith(
-        "我可以听你说话，并从你的声音判断你的心情吗？请说可以或者不可以。"
+        "我可以听你说话，并从你的声音判断你的心情吗？请说我同意，或者我不同意。"
     )
     assert answer(client)["state"] == "granted"
 
@@ -237,6 +237,21 @@ def test_a_yes_counts_once_all_was_told() -> None:
     (told,) = client.of("response.done")
     assert told["response"]["status"] == "completed"
     assert at >= done
+
+
+def test_a_yes_that_may_be_the_agents_own_is_asked_about_again() -> None:
+    async def script(client: Client) -> None:
+        client.send(ASK)
+        await client.until("response.output_audio.delta")
+        await asyncio.sleep(2.0)  # of 2.35 s: it says how to answer
+        await client.speak(0.2, pause=0.8)
+        await client.until("response.done", 2)
+        await client.speak(0.6, pause=1)
+        await client.until("echat.consent.answered")
+
+    client = converse(FakeModel(Line("yes"), Line("yes")), script, memory=GuestMemory())
+    assert client.text().count("Please say yes or no.") == 2
+    assert answer(client)["state"] == "granted"
 
 
 def test_what_else_is_said_meanwhile_is_not_minded() -> None:

@@ -268,7 +268,7 @@ export default {
   kiosk_asleep_text: "跟我说话，或者碰一下屏幕。我会先问，再听。",
   kiosk_ask: "我可以听你说话，听出你的心情吗？",
   kiosk_ask_voice: "我可以听你说话吗？",
-  kiosk_answer: "请说“可以”或“不可以”，也可以碰一下按钮。",
+  kiosk_answer: "请说“我同意”或“我不同意”，也可以碰一下按钮。",
   kiosk_yes: "可以，我们聊聊",
   kiosk_half: "可以听，但不要判断我的情绪",
   kiosk_no: "现在不要",
