@@ -186,7 +186,7 @@ def test_who_interrupts_stops_the_sound_and_the_server_is_told_how_much_was_hear
     ]
     assert abs(cut["audio_end_ms"] - 1000 * max(same) / RATE) < 90
     expect(page.locator(".entry.agent s").first).to_be_visible()
-    expect(page.locator(".entry.agent .status").first).to_have_text("interrupted")
+    expect(page.locator(".entry.agent .outcome").first).to_have_text("interrupted")
     assert realtime.said("conversation.item.retrieve")[0]["item_id"] == item
 
 

@@ -20,10 +20,10 @@ const wide = matchMedia("(min-width: 60rem)");
 const talk = new Talk();
 const { conversation } = talk;
 const chosen = {}; // switched on or off before the talk began
-let agreed = false; // consent comes first, each time the page is opened
+let hasAgreed = false; // consent comes first, each time the page is opened
 let view = "turn";
 let selected = null; // the turn that is laid open; null follows the latest
-let drawn = false;
+let isDrawn = false;
 let frame = 0;
 
 const transcript = new TranscriptView($("#words"), $("#told"), {
@@ -56,14 +56,14 @@ const settingsView = new SettingsView($("[data-panel=settings]"), talk, { onLang
 
 function screen() {
   if (talk.phase === "locked") return "gate";
-  if (agreed && talk.phase !== "ended") return talk.phase === "connecting" && !talk.agreed ? "waiting" : "talk";
+  if (hasAgreed && talk.phase !== "ended") return talk.phase === "connecting" && !talk.agreed ? "waiting" : "talk";
   return talk.phase === "open" ? "consent" : "waiting";
 }
 
 function draw() {
   frame = 0;
   const now = screen();
-  const moved = document.body.dataset.screen !== now || !drawn;
+  const moved = document.body.dataset.screen !== now || !isDrawn;
   document.body.dataset.screen = now;
   for (const each of SCREENS) $(`#${each}`).hidden = each !== now;
   if (now === "waiting") {
@@ -73,9 +73,9 @@ function draw() {
   $("#disclosure").textContent = consents.told(conversation.session?.echat);
   if (now === "consent" && moved) drawConsent();
   if (now === "talk") drawTalk();
-  if (moved && drawn) $(`#${now} h2`)?.focus();
+  if (moved && isDrawn) $(`#${now} h2`)?.focus();
   if (moved && now === "talk") show(wide.matches ? "turn" : "talk");
-  drawn = true;
+  isDrawn = true;
 }
 
 function drawConsent() {
@@ -192,7 +192,7 @@ $("#consent-form").addEventListener("submit", async (event) => {
     Object.fromEntries(asked.map((each) => [each, chosen[each] ?? consents.isOn(session, each)])),
   );
   button.removeAttribute("aria-disabled");
-  agreed = true;
+  hasAgreed = true;
   draw();
   talk.recallMood();
 });
@@ -212,7 +212,7 @@ $("#stop").addEventListener("click", () => talk.stop());
 $("#again").addEventListener("click", () => {
   calm();
   conversation.clear();
-  agreed = false;
+  hasAgreed = false;
   talk.connect();
 });
 $("#theme").addEventListener("click", () => {

@@ -25,9 +25,10 @@ const { conversation } = talk;
 const face = new Face($("#face"));
 let screen = "waiting"; // gate, asleep, ask, bye, talk
 let isHandsFree = false;
-let isTouched = false; // somebody is here, and uses the buttons
+let isTouched = false; // whoever is here uses the buttons
 let isRefused = false;
 let isTalking = false;
+let isDozing = false;
 let wake = null; // of somebody who speaks near, while it is asleep
 let wakes = 0; // when it may be woken again
 let quiet = 0;
@@ -56,7 +57,7 @@ function draw() {
   $("#leave").hidden = screen !== "talk";
   if (screen === "ask") drawAsk();
   if (screen === "ask" && before !== "ask") $("#ask-title").focus();
-  if (screen === "asleep" && before !== "asleep") doze();
+  if (screen === "asleep" && !isDozing) doze();
   $("#bye-words").textContent = t(isHandsFree ? "kiosk_bye_voice" : "kiosk_bye");
   if (talk.phase === "ended") again ||= setTimeout(end, AGAIN); // not by us: we connect at once
   drawFace();
@@ -116,19 +117,24 @@ function say(node, text, lang) {
 
 // Asleep, it hears whether somebody speaks near, and sends nothing.
 async function doze() {
+  if (talk.isWatching) return;
+  isDozing = true;
   wake = new Wake();
-  isHandsFree = await talk.watch();
+  isHandsFree = await talk.watch(); // without a microphone it takes a touch
+  isDozing = false;
   if (!isHandsFree) draw();
 }
 
 function heardNear(level) {
   const isSomebody = wake.push(level);
-  if (isSomebody && performance.now() > wakes) askAloud();
+  if (isSomebody && !talk.isAsking && performance.now() > wakes) askAloud();
 }
 
 async function askAloud() {
   calm();
-  const answer = await talk.ask(PURPOSES.filter((each) => !isBarred(conversation.session?.echat, each)));
+  const asking = talk.ask(PURPOSES.filter((each) => !isBarred(conversation.session?.echat, each)));
+  draw();
+  const answer = await asking;
   if (isTouched || isTalking) return; // it was answered by hand
   conversation.clear(); // of what was asked
   if (answer === "granted") await converse();
@@ -139,10 +145,12 @@ async function askAloud() {
 
 async function begin(isJudged) {
   calm();
-  isTouched = true;
+  touched();
   await talk.speaker.open();
-  await talk.stopAsking();
-  conversation.clear();
+  if (talk.isAsking) {
+    await talk.stopAsking();
+    conversation.clear(); // of what was asked
+  }
   await talk.agree({ process_voice: true, infer_emotion: isJudged });
   if (talk.allows("process_voice")) await converse();
 }
@@ -171,9 +179,16 @@ function end() {
   talk.connect();
 }
 
+// Somebody uses the buttons.
+function touched() {
+  isTouched = true;
+  stir();
+  draw();
+}
+
 function stir() {
   clearTimeout(quiet);
-  if (isTalking) quiet = setTimeout(end, QUIET);
+  if (isTalking || (isHandsFree && isTouched)) quiet = setTimeout(end, QUIET);
 }
 
 // Who has said goodbye, and has heard the answer to it.
@@ -182,14 +197,11 @@ function isLeaving() {
   return isTalking && turn?.isFarewell && turn.status === "completed" && talk.isHeardOut;
 }
 
-$("#touch").addEventListener("click", () => {
-  isTouched = true;
-  draw();
-});
+$("#touch").addEventListener("click", touched);
 $("#yes").addEventListener("click", () => begin(true));
 $("#half").addEventListener("click", () => begin(false));
 $("#no").addEventListener("click", async () => {
-  isTouched = true;
+  touched();
   await talk.stopAsking();
   refuse();
   draw();
@@ -197,9 +209,8 @@ $("#no").addEventListener("click", async () => {
 });
 $("#wake").addEventListener("click", () => {
   clearTimeout(goodbye);
-  isTouched = true;
   isRefused = false;
-  draw();
+  touched();
 });
 $("#leave").addEventListener("click", end);
 

@@ -52,7 +52,6 @@ export class Talk extends EventTarget {
           this.#changed(["state"]);
         }
       },
-      onBegan: (item) => this.#began(item),
       onEnded: (item) => this.queued.delete(item),
       onRefused: () => this.#trouble("too_long"),
     });
@@ -74,6 +73,10 @@ export class Talk extends EventTarget {
   // Whether all that the agent said has been heard, or is not to be.
   get isHeardOut() {
     return !this.queued.size && !this.isPlaying;
+  }
+
+  get isWatching() {
+    return this.microphone.isOpen && this.isNear;
   }
 
   get isAsking() {
@@ -342,12 +345,6 @@ export class Talk extends EventTarget {
   #silence() {
     this.queued.clear();
     return this.speaker.flush();
-  }
-
-  #began(item) {
-    const entry = this.conversation.entry(item);
-    if (entry) entry.began = true;
-    this.#changed(["state"]);
   }
 
   #told(id) {
