@@ -37,6 +37,12 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
 };
 """
 
+# Two minutes pass in two seconds.
+_HASTE = """
+const later = window.setTimeout;
+window.setTimeout = (act, ms, ...rest) => later(act, ms === 120000 ? 2000 : ms, ...rest);
+"""
+
 
 @pytest.fixture
 def touched(visit: Visit) -> Visit:
@@ -48,8 +54,8 @@ def touched(visit: Visit) -> Visit:
 def hands_free(visit: Visit) -> Visit:
     """Opens it in one that does, with a microphone that is silent until `speaks`."""
 
-    def open_(**settings: Any) -> Page:
-        return visit("/kiosk", script=_MICROPHONE, **settings)
+    def open_(*, also: str = "", **settings: Any) -> Page:
+        return visit("/kiosk", script=_MICROPHONE + also, **settings)
 
     return open_
 
@@ -221,6 +227,25 @@ def test_a_browser_that_plays_nothing_unasked_waits_for_a_touch(
     expect(page.locator("#ask")).to_be_visible()
     expect(page.locator("#asleep")).to_be_hidden()
     assert page.evaluate("window.asked") == 0
+
+
+def test_it_asks_in_the_language_of_the_page(hands_free: Visit, guest: Realtime) -> None:
+    page = hands_free(locale="zh-CN")
+    expect(page.locator("#asleep h2")).to_have_text("说一声“你好”。")
+    speaks(page)
+    (asked,) = guest.wait(lambda: guest.said("echat.consent.ask"), "the question")
+    assert asked["lang"] == "zh"
+    expect(page.locator("#answer")).to_contain_text("我同意")
+
+
+def test_who_touches_the_screen_and_walks_on_is_not_waited_for_for_ever(
+    hands_free: Visit, guest: Realtime
+) -> None:
+    page = hands_free(also=_HASTE)
+    page.click("#touch")
+    expect(page.locator("#ask")).to_be_visible()
+    expect(page.locator("#asleep")).to_be_visible()
+    assert len(guest.protocols) == 2
 
 
 def test_what_nobody_may_agree_to_is_not_asked_for(

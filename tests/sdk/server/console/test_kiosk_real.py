@@ -1,4 +1,4 @@
-"""The kiosk at `echat serve` itself, with real weights: by voice alone, from hello to an answer."""
+"""The kiosk at `echat serve` itself, with real weights: by voice alone, from hello to goodbye."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.sdk.server.console.scripted import RATE, spoken
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 # When somebody says what, from when the microphone was opened on.
-HELLO, YES, STORY, END = 2, 20, 36, 80
+HELLO, YES, STORY, BYE, END = 2, 20, 36, 62, 100
 
 
 def says(text: str) -> npt.NDArray[np.int16]:
@@ -38,14 +38,19 @@ def says(text: str) -> npt.NDArray[np.int16]:
 def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     speaker = tmp_path_factory.mktemp("microphone") / "visitor.wav"
     heard = np.zeros(END * RATE, np.int16)
-    for at, said in ((HELLO, says("Hello there!")), (YES, says("Yes.")), (STORY, spoken("sad"))):
+    for at, said in (
+        (HELLO, says("Hello there!")),
+        (YES, says("Yes.")),
+        (STORY, spoken("sad")),
+        (BYE, says("Goodbye.")),
+    ):
         heard[at * RATE : at * RATE + len(said)] = said
     soundfile.write(speaker, heard, RATE)
     with hearing(playwright, speaker) as opened:
         yield opened
 
 
-def test_hello_wakes_it_a_yes_is_consent_and_who_then_speaks_is_answered_aloud(
+def test_hello_wakes_it_a_yes_is_consent_and_who_says_goodbye_has_left(
     visit: Callable[..., Page], tmp_path: Path, artefacts: Path
 ) -> None:
     store = tmp_path / "memory.db"
@@ -67,6 +72,8 @@ def test_hello_wakes_it_a_yes_is_consent_and_who_then_speaks_is_answered_aloud(
         page.screenshot(path=artefacts / "kiosk-real-answering.png", animations="disabled")
         page.wait_for_timeout(1000)
         assert page.evaluate("window.played.some((sample) => Math.abs(sample) > 0.05)")
+        expect(page.locator("#theirs")).to_contain_text("oodbye", timeout=40_000)
+        expect(page.locator("#asleep")).to_be_visible(timeout=30_000)
     with closing(SQLMemory(f"sqlite:///{store}")) as memory:
         consents = memory.consents("ada")
     for purpose in (Purpose.PROCESS_VOICE, Purpose.INFER_EMOTION):
