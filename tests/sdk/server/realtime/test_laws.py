@@ -46,7 +46,7 @@ class Echoing(FakeModel):
     """Answers with all that it heard and remembers, in a voice as loud as who is answered."""
 
     def listen(self, *, lang: LangChoice = "auto") -> Hears:
-        return Hears(self, Line(""), "en")
+        return Hears(self, Line(""), "zh" if lang == "zh" else "en")
 
     def tool_chooser(self, tools: Any) -> Chooses:
         return Chooses({tool.name: tool for tool in tools})
@@ -66,6 +66,8 @@ class Hears(FakeHearing):
             return Heard(self._given[0], "en", self._given[1])
         if self._loudest < 1000:
             return Heard("", "en", Cues(), self._frames * 0.02)
+        if self._lang == "zh":  # nobody is heard in Chinese but who is asked in it
+            return Heard("我同意。", "zh", Cues(), self._frames * 0.02)
         # Between them is what neither said: PCM that is taken for G.711.
         near = [who for who, loud in LOUDNESS.items() if 0.98 * loud < self._loudest < 1.25 * loud]
         who = near[0] if near else "somebody"
@@ -333,6 +335,7 @@ STEPS = (
     | st.tuples(st.just("turn"), st.just({}))
     | st.tuples(st.just("send"), st.just({"type": "response.create"}))
     | st.tuples(st.just("silent turn"), st.just({}))
+    | st.tuples(st.just("asked"), st.sampled_from([0.0, 1.0, 3.0]))
 )
 STAYS = st.sampled_from([True, True, True, False])
 HISTORIES = st.lists(st.tuples(st.sampled_from(USERS), STEPS), max_size=14)
@@ -436,6 +439,13 @@ class Talker:
             case "turn":
                 self.send("send", typed(f"{self.who} asks"), other)
                 self.send("send", {"type": "response.create"}, other)
+            case "asked":
+                purposes = ["process_voice", "infer_emotion"]
+                ask = {"type": "echat.consent.ask", "purposes": purposes, "lang": "zh"}
+                self.send("send", ask, other)
+                await asyncio.sleep(given_)
+                await self.speak(self.voice(0.1), 0.3, other)
+                await self.speak(quiet(0.1), 1.0, other)
             case "silent turn":
                 self.send("send", update(audio={"input": {"turn_detection": None}}), other)
                 await self.speak(quiet(0.1), 0.3, other)
