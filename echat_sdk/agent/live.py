@@ -170,6 +170,11 @@ class Live:
         """What the agent is doing."""
         return self._outbox.state
 
+    @property
+    def said(self) -> str:
+        """What was heard so far of what is being said, or was said last."""
+        return self._player.heard
+
     def events(self) -> AsyncIterator[Event]:
         """What happens, until the conversation has ended. For one reader."""
         return self._outbox.events()
@@ -223,9 +228,13 @@ class Live:
         ear.is_typed, ear.voice = True, self._listener.voice
         return ear
 
-    def spoken(self) -> Ear:
-        """An utterance that its host hears out: it is pushed, and its end is told by `answer`."""
-        ear = Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
+    def spoken(self, lang: LangChoice | None = None) -> Ear:
+        """An utterance that its host hears out: it is pushed, and its end is told by `answer`.
+
+        Args:
+            lang: Language that is spoken; None as the conversation has it.
+        """
+        ear = Ear(lambda: self._model.listen(lang=lang or self._lang), self._mouth.mind)
         ear.voice = self._listener.voice
         return ear
 

@@ -36,6 +36,7 @@ class Service:
         plugins: What extends every conversation.
         deployment: Where it is used; see `config.Settings`.
         disclosure: What a person is told before they are heard, in a language.
+        own_disclosure: The host's own words for that; empty for the usual ones.
     """
 
     model: SpeechModel
@@ -52,11 +53,16 @@ class Service:
     plugins: Plugins = field(default_factory=Plugins)
     deployment: str = "private"
     disclosure: Callable[[Lang], str] = lambda lang: ""
+    own_disclosure: str = ""
 
     @property
     def voices(self) -> tuple[str, ...]:
         """Names of voices that may be asked for."""
         return tuple(self.model.voices()) if isinstance(self.model, Voiced) else ()
+
+    def voice_of(self, asked: str) -> str | None:
+        """A voice of the model's by its name; None, its own, for any other name."""
+        return asked if asked in self.voices else None
 
     def agent(
         self,

@@ -154,6 +154,7 @@ def opened(settings: Settings) -> Iterator[Service]:
             in_words=in_words,
             plugins=plugins,
             deployment=settings.deployment,
+            own_disclosure="" if settings.disclosure in ("auto", "off") else settings.disclosure,
             disclosure=lambda lang: configured(
                 settings.disclosure, settings.deployment, lang, unasked
             ),
@@ -266,7 +267,7 @@ def _app(
         realtime=Realtime(service, limits, metrics),
         calls=_calls(service, limits, metrics, call_address),
         routes=rest.routes(service),
-        pages=console.routes(),
+        pages=console.routes(needs_key=access.nobody is None),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 

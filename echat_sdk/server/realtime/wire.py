@@ -34,6 +34,7 @@ _KINDS: Mapping[str, type[BaseModel]] = {
 }
 OURS = frozenset(
     {
+        "echat.consent.ask",
         "echat.consent.update",
         "echat.memory.retrieve",
         "echat.memory.forget",

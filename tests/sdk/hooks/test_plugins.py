@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from echat_sdk.agent.events import TurnFinished
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError
 from echat_sdk.hooks import Hooks, Plugins, Session, hookimpl
+from echat_sdk.hooks.spec import NAMES
 from echat_sdk.testing import FakeModel, Line, RAMMemory, live
 from echat_sdk.testing.audio import FakeAudio
 from echat_sdk.testing.live import schedule
@@ -218,10 +222,14 @@ def test_two_tools_of_one_name_are_refused() -> None:
         Plugins.of([Clock(), Clock()])
 
 
-def test_every_hook_says_what_it_is() -> None:
-    hooks = {name: hook for name, hook in vars(Hooks).items() if not name.startswith("_")}
-    assert all(hook.__doc__ for hook in hooks.values())
-    assert len(hooks) == 19
+def test_every_hook_is_documented_with_its_signature() -> None:
+    page = (Path(__file__).parents[3] / "plugins/README.md").read_text()
+    for name in NAMES:
+        hook = getattr(Hooks, name)
+        signature = re.sub(r"^\((self(, )?)", "(", str(inspect.signature(hook)).replace("'", ""))
+        summary = (inspect.getdoc(hook) or "").partition("\n")[0]
+        assert f"| `{name}{signature.replace('|', chr(92) + '|')}` | {summary} |" in page
+    assert len(NAMES) == 19
 
 
 class TestConfirmation:
