@@ -186,7 +186,7 @@ export class Talk extends EventTarget {
 
   async useMicrophone(device) {
     this.device = device;
-    if (!this.isHeard) return;
+    if (!this.isHeard && !this.microphone.isOpening) return;
     this.mute();
     await this.listen();
   }
@@ -251,7 +251,7 @@ export class Talk extends EventTarget {
   }
 
   #configure() {
-    const audio = { output: this.voice ? { voice: this.voice } : {} };
+    const audio = { output: { voice: this.voice || "alloy" } }; // that name is the default's
     this.session.send("session.update", {
       session: {
         type: "realtime",
