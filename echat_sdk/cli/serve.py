@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +20,16 @@ import typer
 from echat_sdk import config
 from echat_sdk.bridge import Worker
 from echat_sdk.cli import account, agreeing, interrupts, memory_keys, rooms
+from echat_sdk.cli import transports as ways_in
 from echat_sdk.cli.talk import LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.consent import barred_in
-from echat_sdk.errors import ConfigError
+from echat_sdk.errors import ConfigError, EChatError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from echat_sdk.agent.rights import Manner
-    from echat_sdk.agent.service import Service
+    from echat_sdk.agent.service import Service, Transport
     from echat_sdk.config import Settings
     from echat_sdk.server.door import Access
     from echat_sdk.server.keys import Keys
@@ -78,6 +79,10 @@ def serve(
         str,
         typer.Option("--call-address", help="Where WebRTC calls are taken; else as it is called."),
     ] = "",
+    transports: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Ways in for devices, beside: mqtt, wyoming, xiaozhi."),
+    ] = None,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,
@@ -102,6 +107,7 @@ def serve(
     listening = Listening(host, port, certificate, private_key, behind_proxy)
     valid = sum(keys.counts(key.id) for key in keys.all())
     check(listening, keys=valid, needs_key=not no_auth)
+    ways = ways_in.opened(transports or (), settings.transports)
     limits = Limits(sessions=sessions, sessions_per_key=sessions)
     whom = None if guest else settings.user
     access = _access(
@@ -111,7 +117,7 @@ def serve(
     with tracing.exported(), opened(settings) as service:
         page = _Page(listening, open_page=open_page)
         app = _app(service, access, limits, page, user=whom, call_address=call_address)
-        asyncio.run(_serve(app, listening, drain, page))
+        asyncio.run(_serve(app, listening, drain, page, [way for _, way in ways], service))
 
 
 @contextmanager
@@ -294,7 +300,15 @@ def _ip(address: str) -> str:
         ) from error
 
 
-async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page) -> None:
+async def _serve(
+    app: Starlette,
+    listening: Listening,
+    drain: float,
+    page: _Page,
+    ways: Sequence[Transport],
+    service: Service,
+) -> None:
+    from echat_sdk.agent.reply import translated
     from echat_sdk.server.serving import serve
 
     ending = asyncio.Event()
@@ -305,5 +319,19 @@ async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page
             log.info("sessions that may finish: %d; Ctrl-C ends at once", open_)
         ending.set()
 
-    with interrupts.taken_by(end):
-        await serve(app, listening, drain=drain, ending=ending, began=page.began)
+    try:
+        with interrupts.taken_by(end):
+            async with asyncio.TaskGroup() as group:
+                taking = [
+                    group.create_task(way.run(service), name=f"echat-{type(way).__name__}")
+                    for way in ways
+                ]
+                try:
+                    await serve(app, listening, drain=drain, ending=ending, began=page.began)
+                finally:
+                    for task in taking:
+                        task.cancel()
+    except BaseExceptionGroup as errors:
+        if (ours := errors.subgroup(EChatError)) is None:
+            raise
+        raise translated(ours) from errors

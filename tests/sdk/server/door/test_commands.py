@@ -152,7 +152,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Access]]:
         apps.append((made(service, access, *rest, **more), access))
         return apps[-1][0]
 
-    async def begin(app: Any, listening: Listening, drain: float, page: Any) -> None:
+    async def begin(app: Any, listening: Listening, drain: float, page: Any, *_: Any) -> None:
         page.began(4321)
         async with app.router.lifespan_context(app):
             pass
