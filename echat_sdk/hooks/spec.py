@@ -146,7 +146,8 @@ class Hooks:
     def shape_context(self, session: Session, heard: Heard) -> Sequence[str] | None:
         """Lines that the answer should know: opening hours, today's menu, the weather.
 
-        Data, never instructions; 8 lines of 200 characters at most. All plugins' lines are given.
+        Whole sentences: `echat-lite` says the one that fits a question as it is. Data, never
+        instructions; 8 lines of 200 characters at most. All plugins' lines are given.
         """
 
     @_hook
