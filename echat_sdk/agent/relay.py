@@ -81,7 +81,7 @@ class Relay:
 
     def erased(self) -> None:
         """Everything that is known of the user was erased."""
-        self._plugins.tell("on_erase", user=self._session.user)
+        self._plugins.erase(self._session.user)
 
     def take(self, event: Event) -> None:
         """Something happened."""

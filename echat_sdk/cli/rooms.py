@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,9 +14,12 @@ from echat_sdk.cli import account, agreeing
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.agent.rights import Manner
+    from echat_sdk.audio import Seconds
     from echat_sdk.config import Settings
     from echat_sdk.hooks import Plugins
     from echat_sdk.protocols import VAD, SpeechModel, TurnEnd
+
+_ERASING: Seconds = 5.0  # that plugins have to erase somebody
 
 
 def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
@@ -73,6 +77,16 @@ def plugins(settings: Settings) -> Iterator[Plugins]:
         account.complain(trouble)
     with closing(found):
         yield found
+
+
+def tell_erased(settings: Settings, user: str, purpose: str = "") -> None:
+    """Tell plugins that all of a user was erased; of a refused purpose, the one it is about."""
+    with plugins(settings) as found:
+        found.erase(user, purpose)
+        asyncio.run(found.closed(_ERASING))
+        for name, health in found.health.items():
+            if health.why:
+                account.complain(f"the plugin {name} may still keep something: {health.why}")
 
 
 def vad() -> VAD:

@@ -145,8 +145,31 @@ class Plugins:
             allowed: The purposes that the user may be used for; None where nobody is asked.
             values: What it takes.
         """
+        self._tell(self._impls(hook), hook, values, allowed)
+
+    def erase(self, user: str, purpose: str = "") -> None:
+        """Tell that everything that is known of a user was erased, by `on_erase`.
+
+        Args:
+            user: The host's own id of the user.
+            purpose: A purpose that they refused; then only the plugin is told that it is about.
+        """
+        impls = [
+            impl
+            for impl in self._impls("on_erase")
+            if purpose in ("", self._registered[impl.plugin_name].consent)
+        ]
+        self._tell(impls, "on_erase", {"user": user}, None)
+
+    def _tell(
+        self,
+        impls: Sequence[pluggy.HookImpl],
+        hook: str,
+        values: Mapping[str, Any],
+        allowed: frozenset[str] | None,
+    ) -> None:
         self._watch()
-        for impl in self._impls(hook):
+        for impl in impls:
             if (given := self._given(hook, impl, values, allowed)) is not None:
                 self._contained[impl.plugin_name].tell(impl.function, hook, given)
 

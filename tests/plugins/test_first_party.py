@@ -21,6 +21,7 @@ from echat_sdk.hooks import Plugins, Session
 from echat_sdk.testing import FakeModel, Line, RAMMemory, live
 from echat_sdk.testing.audio import FakeAudio
 from echat_sdk.testing.live import schedule
+from echat_sdk.testing.plugins import troubles
 from echat_sdk.turn import Turn
 
 SOUND = np.full(16_000, 500, np.int16)
@@ -137,3 +138,11 @@ def test_a_plugin_may_speak_of_its_own_accord() -> None:
 
     run = talk(Greets(), Line("hi"))
     assert "Welcome." in [getattr(said, "text", "") for said in run.of(object)]
+
+
+def test_the_plugin_of_the_page_is_a_good_one() -> None:
+    page = (Path(__file__).parents[2] / "plugins/README.md").read_text()
+    block = page.split("```python\n")[1].split("```")[0]
+    made: dict[str, Any] = {}
+    exec(block, made)
+    assert troubles(made["Plugin"]()) == ()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from echat_sdk.agent.service import Service
 from echat_sdk.bridge import Worker
-from echat_sdk.consent import TRANSITIONS, Consents, ConsentState, Purpose
+from echat_sdk.consent import REFUSALS, TRANSITIONS, Consents, ConsentState, Purpose
 from echat_sdk.disclosure import VERSION
 from echat_sdk.errors import EChatError, StoreError
 from echat_sdk.protocols import Account, Agreeing, Forgetting, Memory
@@ -108,6 +108,8 @@ class AccountDesk:
         deleted = memory.consent(
             self._user, purposes, ConsentState(state), version=VERSION, channel="server"
         )
+        for purpose in purposes if ConsentState(state) in REFUSALS else ():
+            self._service.plugins.erase(self._user, purpose)
         told = _told(memory.consents(self._user))
         return {"type": "echat.consent.updated", **told, "deleted": dict(deleted)}
 
@@ -147,7 +149,7 @@ class AccountDesk:
         match event.get("scope"):
             case "all":
                 count = memory.forget(self._user)
-                self._service.plugins.tell("on_erase", user=self._user)
+                self._service.plugins.erase(self._user)
             case "today":
                 since = self._service.manner(self._user).midnight()
                 count = memory.forget(self._user, since=since)

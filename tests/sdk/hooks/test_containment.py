@@ -278,6 +278,6 @@ async def test_a_plugin_that_shares_is_told_of_nobody_who_did_not_agree_but_of_t
 
     for allowed in (None, frozenset({"process_voice"})):
         plugins.tell("on_cues", allowed, session=session, heard=Heard("hi", "en", Cues()))
-    plugins.tell("on_erase", user="ada")
+    plugins.erase("ada")
     await plugins.closed(5)
     assert told == ["ada"]

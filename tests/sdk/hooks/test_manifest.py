@@ -13,11 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from echat_plugins.captions import Captions
+from echat_plugins.journal import Journal
 from echat_sdk.cli.commands import app
 from echat_sdk.errors import ConfigError, PluginError
+from echat_sdk.hooks import Session
 from echat_sdk.hooks.grants import Grants
 from echat_sdk.hooks.loading import load
 from echat_sdk.hooks.manifest import Manifest, installed, read
+from echat_sdk.turn import Turn
 
 FIRST_PARTY = ["captions", "clock", "disclosure", "journal"]
 
@@ -132,6 +136,33 @@ def test_what_was_disabled_has_nothing_left(home: Path) -> None:
     run("disable", "disclosure")
     grant = Grants(home / "plugins.json").of("disclosure")
     assert (grant.enabled, grant.granted) == (False, frozenset())
+
+
+def test_a_user_who_is_erased_or_refuses_is_erased_by_plugins_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "config.toml").write_text(
+        f"[plugins.captions]\nfolder = '{home}/c'\n[plugins.journal]\nfolder = '{home}/j'\n"
+    )
+    for name in ("captions", "journal"):
+        run("enable", name, "--grant", "all")
+
+    def kept() -> list[str]:
+        return sorted(path.parent.parent.name for path in home.glob("[cj]/*/*"))
+
+    def keep() -> None:
+        Captions(f"{home}/c").on_start(Session("k", "ada"))
+        Journal(f"{home}/j").on_turn(Session("k", "ada"), Turn("hello"))
+
+    memory = ["memory", "consent", "ada", "share_plugin:captions"]
+    keep()
+    CliRunner().invoke(app, [*memory, "grant"])
+    assert kept() == ["c", "j"]
+    CliRunner().invoke(app, [*memory, "withdraw"])
+    assert kept() == ["j"]
+    keep()
+    CliRunner().invoke(app, ["memory", "erase", "ada", "--yes"])
+    assert kept() == []
 
 
 def test_a_file_of_grants_that_is_none_is_told(home: Path) -> None:
