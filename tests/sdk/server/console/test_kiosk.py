@@ -73,6 +73,7 @@ def test_one_yes_opens_ears_and_mouth_and_the_face_shows_what_it_does(
     expect(page.locator("#ask h2")).to_contain_text("May I listen")
     expect(page.locator("#disclosure")).to_contain_text("I am an AI")
     assert page.evaluate("window.asked") == 0
+    expect(page.locator("#light")).to_have_text("The microphone is off.")
     page.click("#yes")
     expect(page.locator("#state")).to_have_text("Listening")
     (said,) = guest.said("echat.consent.update")
@@ -141,6 +142,7 @@ def test_who_speaks_to_it_wakes_it_and_is_asked_aloud(hands_free: Visit, guest: 
     page.wait_for_timeout(700)
     assert page.evaluate("window.asked") == 1
     assert guest.audio().size == 0  # what it hears while it is asleep stays where it is
+    expect(page.locator("#light")).to_have_text("Waiting for a voice; nothing is sent.")
     speaks(page)
     (asked,) = guest.wait(lambda: guest.said("echat.consent.ask"), "the question")
     assert asked["purposes"] == ["process_voice", "infer_emotion"]
@@ -149,8 +151,10 @@ def test_who_speaks_to_it_wakes_it_and_is_asked_aloud(hands_free: Visit, guest: 
     expect(page.locator("#state")).to_have_text("Speaking")
     expect(page.locator("#answer")).to_contain_text("Say yes or no")
     guest.wait(lambda: guest.audio().size, "the answer, on its way")
+    expect(page.locator("#light")).to_have_text("You are heard.")
     guest.answer("granted")
     expect(page.locator("#ours")).to_contain_text("I am listening")
+    expect(page.locator("#light")).to_have_attribute("data-light", "on")
     assert guest.said("echat.consent.update") == []
     guest.turn(SAD)
     expect(page.locator("#ours")).to_have_text(SAD.answer)

@@ -62,6 +62,7 @@ function draw() {
   if (talk.phase === "ended") again ||= setTimeout(end, AGAIN); // not by us: we connect at once
   drawFace();
   drawCaptions();
+  drawLight();
   if (isLeaving()) end();
 }
 
@@ -87,6 +88,14 @@ function drawFace() {
   face.feeling = screen === "ask" ? "happy" : answers ? replyFace(turn.emotion) : mirrorFace(cue);
   document.body.dataset.emotion = screen === "talk" && isKnown(cue) ? cue.label : "unknown";
   face.name(t("face", { state: words || t("kiosk_hello") }));
+}
+
+// The privacy light: whether a microphone is open, and whether anything of it leaves this page.
+function drawLight() {
+  const light = $("#light");
+  const now = !talk.microphone.isOpen ? "off" : talk.isWatching ? "near" : "on";
+  light.dataset.light = now;
+  if (light.textContent !== t(`light_${now}`)) light.textContent = t(`light_${now}`);
 }
 
 function shownState() {

@@ -278,6 +278,9 @@ export default {
   kiosk_bye_voice: "Then not. Speak to me whenever you like.",
   kiosk_wake: "Touch to begin",
   kiosk_speak: "I am listening. Say goodbye when you are done.",
+  light_off: "The microphone is off.",
+  light_near: "Waiting for a voice; nothing is sent.",
+  light_on: "You are heard.",
   kiosk_leave: "End",
   face: "A face: {state}",
 };

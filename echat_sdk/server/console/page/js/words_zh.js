@@ -276,6 +276,9 @@ export default {
   kiosk_bye_voice: "好的。想聊的时候跟我说话。",
   kiosk_wake: "触摸开始",
   kiosk_speak: "我在听。聊完了就说再见。",
+  light_off: "麦克风已关闭。",
+  light_near: "等待有人说话，声音不会传出。",
+  light_on: "正在听你说话。",
   kiosk_leave: "结束",
   face: "一张脸：{state}",
 };
