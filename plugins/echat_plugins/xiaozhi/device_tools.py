@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -23,6 +24,7 @@ _VERSION = "2024-11-05"
 _ANSWER: Seconds = 5.0  # to anything but a tool
 _MOST_PAGES = 8
 _MOST_WAITING = 8  # calls
+_DONE = ("", "true", "ok", "null")  # says that it was done, and nothing else
 _OTHER = re.compile(r"[^A-Za-z0-9_]")
 
 # A small model learns from examples what is meant; the firmware's own tools have none.
@@ -73,7 +75,8 @@ class DeviceTools:
                 "capabilities": {},
                 "clientInfo": {"name": "echat-sdk", "version": ""},
             }
-            await self._ask("initialize", params, _ANSWER)
+            with contextlib.suppress(TimeoutError):  # some can be asked all the same
+                await self._ask("initialize", params, _ANSWER)
             return tuple(self._made(await self._listed()))
         except (ToolFailed, TimeoutError) as error:
             log.info("a device told no tools: %s", type(error).__name__)
@@ -170,4 +173,4 @@ def _words(result: Mapping[str, Any]) -> str:
     parts = content if isinstance(content, list) else []
     texts = [str(part.get("text", "")) for part in parts if isinstance(part, dict)]
     text = "\n".join(texts)[:MOST_RESULT].strip()
-    return json.dumps(None) if text in ("", "true") else text
+    return json.dumps(None) if text.strip('"').lower() in _DONE else text

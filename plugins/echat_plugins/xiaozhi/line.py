@@ -14,6 +14,9 @@ from echat_sdk.server.realtime.line import Line
 _ON_THE_WAY: Seconds = 0.1
 """From here to an ear, about."""
 
+_SOON: Seconds = 0.1
+"""The last piece leaves so long before the device has said all that it holds."""
+
 
 class DeviceLine(Line):
     """A `Line` whose device holds little: what it is sent leaves at its time, and little before.
@@ -58,7 +61,8 @@ class DeviceLine(Line):
             frame, self._part = self._part[:FRAME_LEN], self._part[FRAME_LEN:]
             self._put(frame)
         if len(self._part):  # where nothing more comes, silence fills the frame
-            self._padding = loop.call_later(FRAME_SECONDS, self._pad)
+            wait = max(FRAME_SECONDS, self._lead - _SOON)  # a busy loop leaves no holes
+            self._padding = loop.call_later(wait, self._pad)
         self._due = max(loop.time(), self._due) + len(samples) / SAID_RATE
         await asyncio.sleep(self._due - loop.time() - self._lead)
 

@@ -192,13 +192,14 @@ class Wiring:
     async def _message(self) -> str | bytes | None:
         """The next that comes; None where nothing does, or the device was let go meanwhile."""
         try:
-            async with asyncio.timeout(self._options.idle_seconds) as self._coming:
-                message = await self._socket.receive()
-        except TimeoutError:
+            try:
+                async with asyncio.timeout(self._options.idle_seconds) as self._coming:
+                    message = await self._socket.receive()
+            finally:
+                self._coming = None
+        except TimeoutError:  # or it was let go meanwhile
             self.let_go("nothing came for too long", GOING)
             return None
-        finally:
-            self._coming = None
         if message["type"] != "websocket.receive":
             self.end()
             return None
