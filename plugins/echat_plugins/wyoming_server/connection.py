@@ -24,7 +24,7 @@ from echat_plugins.wyoming_server.hearing import Utterance
 from echat_plugins.wyoming_server.offer import info, languages
 from echat_plugins.wyoming_server.options import WyomingOptions
 from echat_plugins.wyoming_server.reading import read_event
-from echat_plugins.wyoming_server.speaking import CHANNELS, WIDTH, Sentences, spoken
+from echat_plugins.wyoming_server.speaking import CHANNELS, WIDTH, Sentences, sentences, spoken
 from echat_plugins.wyoming_server.threads import Threads
 from echat_sdk.agent import Answer
 from echat_sdk.agent.consenting import allowed_of, check_voice
@@ -228,7 +228,11 @@ class Connection:
                     answer = piece
         assert answer is not None, "an exchange ends with its answer"
         turn = answer.turn
-        self._shared.carried.answered(self._client, turn.reply, turn.reply_emotion)
+        if answer.turn_id:
+            texts = (turn.reply, *sentences(turn.reply))
+            self._shared.carried.answered(self._client, texts, turn.reply_emotion)
+        else:  # nothing is kept where somebody asked for what is kept, or to forget it
+            self._shared.carried.forget(self._client)
         # Who does not know the stream waits for the whole.
         await self._write(Handled(turn.reply, context=context).event())
         await self._write(HandledStop().event())
@@ -251,9 +255,8 @@ class Connection:
         text = _text(event, "text", self._options.characters) or ""
         voice = self._voice(event)
         emotion = self._shared.carried.emotion(self._client, text)
-        sentences = Sentences()
         await self._write(self._audio_start())
-        for sentence in sentences.push(text) + sentences.flush():
+        for sentence in sentences(text):
             await self._say(sentence, emotion, voice)
         await self._write(AudioStop().event())
 

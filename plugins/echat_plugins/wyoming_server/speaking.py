@@ -45,6 +45,12 @@ class Sentences:
         return [rest] if rest else []
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a whole text."""
+    cut = Sentences()
+    return cut.push(text) + cut.flush()
+
+
 def _within(sentence: str) -> Iterator[str]:
     while len(sentence) > _LONGEST:
         cut = sentence.rfind(" ", 1, _LONGEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import itertools
 import logging
@@ -128,9 +127,11 @@ class Wyoming:
             self._open[client] -= 1
             self._open += Counter()  # drops clients without a connection
             writer.close()
-            with contextlib.suppress(ConnectionError, TimeoutError):
+            try:
                 async with asyncio.timeout(_CLOSE):
                     await writer.wait_closed()
+            except (ConnectionError, TimeoutError):
+                writer.transport.abort()  # what was not taken by now is not waited for
 
     def _refusal(self, client: str) -> str:
         """Why a client is not served; empty where it is."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from echat_plugins.xiaozhi.options import XiaozhiOptions
 from echat_sdk.audio import Seconds
-from echat_sdk.errors import EChatError
 from echat_sdk.server.realtime.client_tools import client_tool
 from echat_sdk.server.realtime.faults import Fault as NoTool
 from echat_sdk.tools import MOST_RESULT, Tool
@@ -49,7 +48,7 @@ _EXAMPLES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 }
 
 
-class ToolFailed(EChatError):
+class ToolFailed(Exception):
     """A device could not do what it was asked to, or said so in a way that cannot be read."""
 
 

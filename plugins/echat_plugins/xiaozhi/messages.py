@@ -21,9 +21,7 @@ class AudioParams(_Message):
     """How a device records."""
 
     format: str = "opus"
-    sample_rate: int = Field(default=16_000, ge=8_000, le=48_000)
     channels: int = 1
-    frame_duration: int = Field(default=60, ge=5, le=120)  # ms
 
 
 class Features(_Message):

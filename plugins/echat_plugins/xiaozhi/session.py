@@ -160,6 +160,9 @@ class Session:
         except Fault as fault:
             self._wiring.blame(fault)
             return
+        if not self._wiring.takes(len(samples) / HEARD_RATE):
+            self._wiring.blame(Fault("sound comes faster than it is heard"))
+            return
         if self._held is not None:
             if self._held.frames * FRAME_SECONDS >= self._options.utterance_seconds:
                 self._stop_listening()

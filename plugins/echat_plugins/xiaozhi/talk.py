@@ -19,7 +19,7 @@ from echat_sdk.agent.events import (
 )
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConsentError
-from echat_sdk.turn import Heard, Lang, SpeechDelta, Thought
+from echat_sdk.turn import Heard, Lang, SpeechDelta, Thought, Turn, TurnStatus
 
 _EARLY: Seconds = 0.05  # that two clocks of the same sound may differ
 
@@ -53,6 +53,7 @@ class Talk:
         self._script: deque[tuple[Seconds, str]] = deque()  # sentences, and when each begins
         self._length: Seconds = 0.0
         self._is_cut = False  # what still comes of what was cut off is not told
+        self._has_sound = False  # whether any of the answer is spoken
         self.is_speaking = False
         """Whether the device was told that sound comes."""
 
@@ -60,7 +61,7 @@ class Talk:
         """Take what happened next."""
         match event:
             case Heard(transcript):
-                self._is_cut = False
+                self._is_cut = self._has_sound = False
                 if transcript:
                     self._send({"type": "stt", "text": transcript})
             case HeardLate(heard):
@@ -70,7 +71,12 @@ class Talk:
                 self._send({"type": "llm", "emotion": face, "text": emoji})
             case (SpeechDelta() as delta) | Aside(SpeechDelta() as delta) if not self._is_cut:
                 self._add(delta)
-            case TurnFinished() | AsideEnded():
+            case TurnFinished(answer):
+                self._is_cut = False
+                if not self._has_sound:
+                    self._show(answer.turn)
+                self.stop()
+            case AsideEnded():
                 self._is_cut = False
                 self.stop()
             case Settled() | Unanswered():
@@ -101,7 +107,15 @@ class Talk:
             self._send({"type": "tts", "state": "stop"})
         self._on_over()
 
+    def _show(self, turn: Turn) -> None:
+        """Show an answer that no voice speaks."""
+        if turn.status is TurnStatus.COMPLETE and turn.reply.strip():
+            self._send({"type": "tts", "state": "start"})
+            self._send({"type": "tts", "state": "sentence_start", "text": turn.reply.strip()})
+            self._send({"type": "tts", "state": "stop"})
+
     def _add(self, delta: SpeechDelta) -> None:
+        self._has_sound = True
         if text := delta.text.strip():
             self._script.append((self._length, text))
         self._length += len(delta.samples) / delta.sample_rate

@@ -55,7 +55,6 @@ class Wiring:
         self._messages = Allowance(options.messages_per_second, options.messages_burst)
         self._sound = Allowance(options.sound_rate, options.sound_burst)
         self._bad = 0
-        self._packet: Seconds = 0.06
         self.code, self.reason = GOING, ""
         self.version: Version = 1
 
@@ -81,7 +80,6 @@ class Wiring:
             self.let_go("version: 1, 2 and 3 are spoken here, and the header must say the same")
             return None
         self.version = said.version  # type: ignore[assignment]
-        self._packet = params.frame_duration / 1000
         return said
 
     def welcome(self) -> None:
@@ -143,13 +141,20 @@ class Wiring:
                 if isinstance(got, bytes):
                     got = unpacked(got, self.version)
                 if isinstance(got, bytes):
-                    self._count(got)
+                    if len(got) > self._options.frame_bytes:
+                        raise Fault(
+                            f"a frame has {self._options.frame_bytes} bytes of Opus at most"
+                        )
                     return got
                 if (message := parsed(got)) is not None:
                     return message
             except Fault as fault:
                 self.blame(fault)
         return None
+
+    def takes(self, sound: Seconds) -> bool:
+        """Whether a device may send so much more sound now."""
+        return self._sound.take(sound)
 
     def blame(self, fault: Fault) -> None:
         """Let a message pass that cannot be read; after too many, let the device go."""
@@ -205,14 +210,3 @@ class Wiring:
             return None
         text: str | None = message.get("text")
         return text if text is not None else message.get("bytes") or b""
-
-    def _count(self, packet: bytes) -> None:
-        """Take a packet from what a device may send.
-
-        Raises:
-            Fault: it is too long, or sends more.
-        """
-        if len(packet) > self._options.frame_bytes:
-            raise Fault(f"a frame has {self._options.frame_bytes} bytes of Opus at most")
-        if not self._sound.take(self._packet):
-            raise Fault("sound comes faster than it is heard")

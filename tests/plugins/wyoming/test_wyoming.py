@@ -25,6 +25,7 @@ from wyoming.tts import (
 )
 
 from echat_plugins.wyoming_server import Wyoming, WyomingOptions
+from echat_plugins.wyoming_server.carried import Carried
 from echat_sdk.consent import Purpose
 from echat_sdk.cues import Cue, Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError, GenerationError
@@ -204,6 +205,32 @@ async def test_how_somebody_sounded_is_answered_and_the_answer_sounds_like_it() 
     ]
 
 
+async def test_what_was_forgotten_is_not_carried_on_either() -> None:
+    model = Noted(Line("my dog died", cues=SAD))
+    async with serving(service_of(model), user="ada") as client_of, client_of() as client:
+        await send(client, *utterance(SPEECH))
+        await until(client, "transcript-stop")
+        await send(client, said("What do you know about me?"))
+        await until(client, "handled-stop")
+        await send(client, said("my dog died"))
+        await until(client, "handled-stop")
+    assert [cues.emotion.is_known for text, cues in model.given if text == "my dog died"] == [False]
+
+
+def test_what_goes_with_words_is_carried_for_a_minute_and_for_one_client() -> None:
+    now = [0.0]
+    carried = Carried(lambda: now[0])
+    carried.heard("a", "my dog died", SAD)
+    carried.answered("a", ["I am sorry. Tell me.", "I am sorry."], ReplyEmotion.SORRY)
+    assert carried.cues("b", "my dog died") is None
+    assert carried.emotion("b", "I am sorry.") is ReplyEmotion.NEUTRAL
+    assert carried.emotion("a", " I am sorry. ") is ReplyEmotion.SORRY
+    assert carried.cues("a", "my dog died") == SAD
+    assert carried.cues("a", "my dog died") is None
+    now[0] = 61.0
+    assert carried.emotion("a", "I am sorry.") is ReplyEmotion.NEUTRAL
+
+
 async def test_whose_voice_nobody_may_judge_is_answered_by_their_words_alone() -> None:
     model = Noted(Line("my dog died", cues=SAD))
     async with (
@@ -366,6 +393,18 @@ async def test_connections_requests_and_events_are_counted() -> None:
         for _ in range(4):
             await send(client, Ping())
         assert [each.type for each in await until(client, "error")] == ["pong"] * 3 + ["error"]
+
+
+async def test_who_takes_nothing_of_what_they_are_sent_is_let_go_and_holds_nobody_up() -> None:
+    options = {"characters": 50_000, "send_seconds": 0.2, "threads": 1}
+    async with serving(**options) as client_of, client_of() as client:
+        await send(client, Synthesize("a " * 20_000))  # 48 MB of sound
+        await asyncio.sleep(0.8)
+        async with client_of() as other:
+            await send(other, Synthesize("hi"))
+            await until(other, "audio-stop")
+        with pytest.raises((AssertionError, ConnectionError, EOFError)):
+            await until(client, "audio-stop")
 
 
 async def test_a_model_that_fails_is_told_and_the_next_request_is_answered() -> None:

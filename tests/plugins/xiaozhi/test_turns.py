@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from echat_plugins.xiaozhi.faces import FACES
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.testing import FakeModel, Line
+from echat_sdk.turn import SpeechDelta
 from tests.plugins.xiaozhi.device import device, service_of, serving, silence, tone
 
 ASKED = Line("how are you", clauses=("I am fine. ", "And how about you?"))
@@ -195,6 +197,23 @@ def test_each_emotion_has_a_face_that_devices_know(emotion: ReplyEmotion) -> Non
     known = "neutral happy laughing funny sad angry crying loving embarrassed surprised shocked"
     known += " thinking winking cool relaxed delicious kissy confident sleepy silly confused"
     assert FACES[emotion][0] in known.split()
+
+
+class Mute(FakeModel):
+    """A `FakeModel` without a voice."""
+
+    def say(self, *_: object, **__: object) -> Iterator[SpeechDelta]:
+        return iter(())
+
+
+async def test_an_answer_that_no_voice_speaks_is_shown() -> None:
+    async with serving(service_of(Mute(ASKED))) as port, device(port) as robot:
+        await robot.hello()
+        await robot.listen("detect", text="how are you")
+        await robot.until("tts", state="stop")
+    assert robot.kinds()[-4:] == ["llm", "tts start", "tts sentence_start", "tts stop"]
+    assert robot.of("tts")[1]["text"] == "I am fine. And how about you?"
+    assert not robot.packets
 
 
 async def test_a_turn_without_words_is_answered_with_nothing() -> None:
