@@ -20,8 +20,9 @@ from wyoming.tts import SynthesizeStopped, SynthesizeTextFormat
 from echat_plugins.wyoming_server.carried import Carried
 from echat_plugins.wyoming_server.conversations import Conversations
 from echat_plugins.wyoming_server.faults import BrokenOff, Fault
+from echat_plugins.wyoming_server.fields import lang_of, text_of, with_fields
 from echat_plugins.wyoming_server.hearing import Utterance
-from echat_plugins.wyoming_server.offer import info, languages
+from echat_plugins.wyoming_server.offer import info
 from echat_plugins.wyoming_server.options import WyomingOptions
 from echat_plugins.wyoming_server.reading import read_event
 from echat_plugins.wyoming_server.speaking import CHANNELS, WIDTH, Sentences, sentences, spoken
@@ -159,18 +160,18 @@ class Connection:
         await self._write(info(self._service).event())
 
     async def _ping(self, event: Event) -> None:
-        await self._write(Pong(text=_text(event, "text", self._options.characters)).event())
+        await self._write(Pong(text=text_of(event, "text", self._options.characters)).event())
 
     # --- asr --------------------------------------------------------------------------------------
 
     async def _transcribe(self, event: Event) -> None:
         self._utterance = None
-        self._lang = _lang(event, self._service)
+        self._lang = lang_of(event, self._service)
 
     async def _begin_audio(self, event: Event) -> None:
         self._utterance = None
         self._request()
-        form = AudioStart.from_event(_with(event, "rate", "width", "channels"))
+        form = AudioStart.from_event(with_fields(event, "rate", "width", "channels"))
         user = self._options.user or f"guest_{secrets.token_hex(12)}"  # what counts unasked
         async with self._shared.threads.one() as worker:
             allowed = await worker.call(allowed_of, self._service.memory, user)
@@ -186,7 +187,7 @@ class Connection:
 
     async def _take_audio(self, event: Event) -> None:
         if self._utterance is not None:
-            chunk = AudioChunk.from_event(_with(event, "rate", "width", "channels"))
+            chunk = AudioChunk.from_event(with_fields(event, "rate", "width", "channels"))
             await self._utterance.take(chunk, chunk.audio)
 
     async def _end_audio(self, event: Event) -> None:
@@ -206,7 +207,7 @@ class Connection:
     # --- handle -----------------------------------------------------------------------------------
 
     async def _handle(self, event: Event) -> None:
-        text = (_text(event, "text", self._options.characters) or "").strip()
+        text = (text_of(event, "text", self._options.characters) or "").strip()
         context = event.data.get("context")
         context = context if isinstance(context, dict) else {}
         if not text:
@@ -252,7 +253,7 @@ class Connection:
         if self._speech is not None:
             return  # the whole of what streams, for who does not know the stream
         self._request()
-        text = _text(event, "text", self._options.characters) or ""
+        text = text_of(event, "text", self._options.characters) or ""
         voice = self._voice(event)
         emotion = self._shared.carried.emotion(self._client, text)
         await self._write(self._audio_start())
@@ -270,7 +271,7 @@ class Connection:
         speech = self._speech
         if speech is None:
             return
-        text = _text(event, "text", self._options.characters) or ""
+        text = text_of(event, "text", self._options.characters) or ""
         speech.characters += len(text)
         if speech.characters > self._options.characters:
             raise Fault(f"a text has {self._options.characters:,} characters at most", "too-long")
@@ -313,32 +314,3 @@ class Connection:
             return name if name in self._service.voices else None
         ours = ", ".join(self._service.voices) or self._service.model.name
         raise Fault(f"there is no such voice; there are {ours}", "no-such-voice")
-
-
-def _with(event: Event, *names: str) -> Event:
-    """The event, if it has these fields."""
-    for name in names:
-        if name not in event.data:
-            raise Fault(f"{event.type}: {name} is missing")
-    return event
-
-
-def _text(event: Event, name: str, most: int) -> str | None:
-    text = event.data.get(name)
-    if text is not None and not isinstance(text, str):
-        raise Fault(f"{event.type}: {name}: expected a text")
-    if text is not None and len(text) > most:
-        raise Fault(f"a text has {most:,} characters at most, got {len(text):,}", "too-long")
-    return text
-
-
-def _lang(event: Event, service: Service) -> LangChoice:
-    """The language that is asked for, of those that are heard here."""
-    given = _text(event, "language", 40)
-    if not given:
-        return service.lang
-    primary = given.strip().lower().replace("_", "-").partition("-")[0]
-    if primary not in languages(service):
-        able = ", ".join(languages(service))
-        raise Fault(f"language: {able} are heard here", "unsupported-language")
-    return "zh" if primary == "zh" else "en"
