@@ -107,10 +107,9 @@ async def test_with_seven_bad_plugins_every_turn_completes_and_soon(
     hangs.goes_on.set()
     capsys.readouterr()
     assert good.turns == TURNS
-    usual = np.median(alone)
-    # The one turn in which they are waited for, and a busy machine, are let pass.
-    assert np.percentile(beside, 98) - usual <= 0.2
-    assert np.median(beside) - usual <= 0.05
+    # A busy machine adds to both alike.
+    assert np.percentile(beside, 98) - np.percentile(alone, 98) <= 0.2
+    assert np.median(beside) - np.median(alone) <= 0.1
     assert "somebody's words" not in caplog.text
     assert "spins does not come back" in caplog.text
     assert "hangs does not come back" in caplog.text
