@@ -6,14 +6,14 @@ not begin with, and none of root's; its end with the host's, even if that is kil
 process group with it.
 
 Where the kernel has seccomp (on x86-64 and 64-bit ARM): no new processes, no signal to another
-process, no look into its memory, and no network unless that was granted. Then it reaches any host:
-a grant names one, but nobody holds it to that. Where it has Landlock: no file is opened but
-Python's, those on the path of modules, and its own folder.
+process, no look into its memory, no change of a file's mode or owner, and no network unless that
+was granted. Then it reaches any host: a grant names one, but nobody holds it to that. Where it has
+Landlock: no file is opened but Python's, those on the path of modules, and its own folder.
 
 Not prevented, where one of these is not had: what it would prevent; `Isolated.confined` tells. And
 nowhere: computing without end between calls, on a core of the machine; filling the disk with many
-files in its folder, until it ends; passing on what it was told, by the network that it was granted;
-faults of the kernel.
+files in its folder, until it ends; seeing that a file of the user's is there, and how long it is;
+passing on what it was told, by the network that it was granted; faults of the kernel.
 
 The number of the user's processes (`RLIMIT_NPROC`) is no limit here: it counts those of the host.
 """
