@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,42 +93,42 @@ class Process:
 
     def __init__(self, what: What) -> None:
         self._name = what.name
-        self._folder = TemporaryDirectory(prefix="echat-plugin-")
-        pairs = [socket.socketpair() for _ in _LANES]
-        theirs = [end.fileno() for _, end in pairs]
-        root = str(Path(echat_sdk.__file__).parents[1])
-        told = [*map(str, (*theirs, os.getpid())), *what.path, root]
-        try:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-u", "-c", _BEGIN, *told],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=theirs,
-                start_new_session=True,
-                cwd=self._folder.name,
-                env=_environment(self._folder.name),
-                umask=0o077,
-            )
-        except OSError:
-            for ours, _ in pairs:
-                ours.close()
-            self._folder.cleanup()
-            raise
-        finally:
-            for _, end in pairs:
-                end.close()
-        assert self._popen.stdout is not None
-        self._printed = Printed(os.dup(self._popen.stdout.fileno()))
-        self._popen.stdout.close()
-        self._lanes = {
-            name: Lane(ours, self._printed) for name, (ours, _) in zip(_LANES, pairs, strict=True)
-        }
+        with ExitStack() as undo, ExitStack() as of_child:
+            self._folder = TemporaryDirectory(prefix="echat-plugin-")
+            undo.callback(self._folder.cleanup)
+            read, write = os.pipe()
+            undo.callback(os.close, read)
+            of_child.callback(os.close, write)
+            ends: dict[str, tuple[socket.socket, int]] = {}
+            for name in _LANES:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                of_child.callback(theirs.close)
+                ends[name] = (ours, theirs.fileno())
+            self._popen = self._started(what, [fd for _, fd in ends.values()], write)
+            undo.pop_all()
+        self._printed = Printed(read)
+        self._lanes = {name: Lane(ours, self._printed) for name, (ours, _) in ends.items()}
         self._turns = {name: threading.Lock() for name in _LANES}
         self._state = threading.Lock()
         self._is_over = self.is_dying = False
         self._number = 0
         self._why = ""
+
+    def _started(self, what: What, lanes: Sequence[int], prints: int) -> subprocess.Popen[bytes]:
+        root = str(Path(echat_sdk.__file__).parents[1])
+        told = [*map(str, (*lanes, os.getpid())), *what.path, root]
+        return subprocess.Popen(
+            [sys.executable, "-I", "-B", "-u", "-c", _BEGIN, *told],
+            stdin=subprocess.DEVNULL,
+            stdout=prints,
+            stderr=prints,
+            pass_fds=lanes,
+            start_new_session=True,
+            cwd=self._folder.name,
+            env=_environment(self._folder.name),
+            umask=0o077,
+        )
 
     @property
     def printed(self) -> tuple[str, ...]:

@@ -698,7 +698,9 @@ def test_no_process_is_left_of_a_host_that_was_killed(tmp_path: Path) -> None:
         print(plugin._process._popen.pid, flush=True)
         time.sleep(60)
     """)
-    with subprocess.Popen([sys.executable, "-c", host], stdout=subprocess.PIPE, text=True) as run:
+    folder = os.environ | {"TMPDIR": str(tmp_path)}  # where it leaves an empty one behind
+    command = [sys.executable, "-c", host]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=folder) as run:
         assert run.stdout is not None
         try:
             pid = int(run.stdout.readline())
