@@ -14,6 +14,7 @@ EChatError
 │  ├─ UnsupportedError    this model cannot do that; says which one can
 │  └─ GenerationError     the token stream broke its grammar, or a limit was hit
 ├─ PluginError            a plugin failed; names it and the hook
+│  └─ PluginGoneError     its process ended too often, and is not started again
 └─ StoreError             SQL memory
    ├─ MigrationError      a schema is newer than this program, or a migration failed
    └─ UnknownUserError    nothing is kept of this user
@@ -75,6 +76,10 @@ class GenerationError(ModelError):
 
 class PluginError(EChatError):
     """A plugin raised, was late, or is none."""
+
+
+class PluginGoneError(PluginError):
+    """A plugin's process has ended for good: too often, or because it was closed."""
 
 
 class StoreError(EChatError):

@@ -15,7 +15,8 @@ from typing import Any
 
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
-from echat_sdk.errors import PluginError
+from echat_sdk.errors import PluginError, PluginGoneError
+from echat_sdk.hooks.isolation.isolated import Isolated
 from echat_sdk.hooks.spec import ASKED_WITHIN, TOLD_WITHIN
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,18 @@ class Contained:
     Args:
         name: The plugin's.
         clock: Seconds, rising.
+        process: It, if it is in a process of its own; ended with it.
     """
 
-    def __init__(self, name: str, clock: Callable[[], Seconds] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Callable[[], Seconds] = time.monotonic,
+        process: Isolated | None = None,
+    ) -> None:
         self.name = name
         self._clock = clock
+        self._process = process
         self._worker = Worker(f"echat-plugin-{name}")
         self._loop: asyncio.Runner | None = None  # of its `async` hooks, in its thread
         self._waiting: deque[tuple[Callable[..., Any], str, Values]] = deque()
@@ -118,9 +126,11 @@ class Contained:
             self._worker.let_go()
 
     async def ended(self, within: Seconds) -> None:
-        """Wait at most so long until it was told all."""
+        """Wait at most so long until it was told all; then for the end of its process."""
         if not self._is_out:
             await self._worker.closed(within)
+        if self._process is not None:
+            await self._process.closed()
 
     # --- in its thread ----------------------------------------------------------------------------
 
@@ -148,7 +158,10 @@ class Contained:
             return function(**values)
         except (Exception, SystemExit) as error:
             # Its message may hold what somebody said.
-            self._fail(hook, "it was late" if _is_late(error) else type(error).__name__)
+            if isinstance(error, PluginGoneError):
+                self._leave("its process has ended for good")
+            else:
+                self._fail(hook, "it was late" if _is_late(error) else type(error).__name__)
             raise PluginError(f"the plugin {self.name} failed in {hook}") from error
         finally:
             self._began = None
@@ -156,6 +169,8 @@ class Contained:
     def _end(self) -> None:
         if self._loop is not None:
             self._loop.close()
+        if self._process is not None:
+            self._process.close()
 
     # --- how it does ------------------------------------------------------------------------------
 
@@ -189,12 +204,17 @@ class Contained:
             log.error("the plugin %s rests for %.0f s: it failed too often", self.name, WITHIN)
 
     def _shut_out(self) -> None:
-        self._is_out = True
-        self._why = "it does not come back"
-        self._waiting.clear()
-        self._worker.abandon()
+        self._leave("it does not come back")
         self._worker.break_off()
         log.error("the plugin %s does not come back and is called no more", self.name)
+
+    def _leave(self, why: str) -> None:
+        self._is_out = True
+        self._why = why
+        self._waiting.clear()
+        self._worker.abandon()
+        if self._process is not None:
+            self._process.close()
 
 
 async def _in_time(function: Callable[..., Any], values: Values, within: Seconds) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from echat_sdk.errors import PluginError
 from echat_sdk.hooks import manifest as manifests
 from echat_sdk.hooks.grants import Grants
+from echat_sdk.hooks.isolation.isolated import Isolated
 from echat_sdk.hooks.manifest import Manifest
 from echat_sdk.hooks.plugins import Plugins, Registered
 
@@ -53,7 +54,23 @@ def registration(manifest: Manifest, options: Mapping[str, Any]) -> Registered:
         PluginError: it cannot be made.
     """
     consent = f"share_plugin:{manifest.name}" if manifest.shares else ""
-    return Registered(manifest.name, made(manifest, options), manifest.needs, consent)
+    plugin = isolated(manifest, options) if manifest.isolated else made(manifest, options)
+    return Registered(manifest.name, plugin, manifest.needs, consent)
+
+
+def isolated(manifest: Manifest, options: Mapping[str, Any]) -> Isolated:
+    """The plugin in a process of its own.
+
+    Raises:
+        PluginError: it cannot be started, or is none.
+    """
+    return Isolated(
+        manifest.name,
+        manifest.module,
+        manifest.attribute,
+        options=options,
+        network=any(need.startswith("network:") for need in manifest.needs),
+    )
 
 
 def made(manifest: Manifest, options: Mapping[str, Any]) -> object:

@@ -16,8 +16,9 @@ from echat_sdk.audio import Seconds
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.errors import ConfigError
 from echat_sdk.hooks.containment import Contained, Health
+from echat_sdk.hooks.isolation import Isolated
 from echat_sdk.hooks.permitted import EVERYTHING, Needs, permitted
-from echat_sdk.hooks.spec import NAMES, PROJECT, Hooks, Session
+from echat_sdk.hooks.spec import BEGINNINGS, NAMES, PROJECT, Hooks, Session
 from echat_sdk.tools import Tool, offered
 from echat_sdk.turn import Heard, SafetyEvent
 
@@ -32,7 +33,6 @@ MOST_REPLY = 2_000
 
 _LOOK: Seconds = 0.05
 _OFTEN: Seconds = 0.0005
-_BEGINNINGS = ("on_", "shape_", "find_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ class Plugins:
                 self._manager.register(each.plugin, each.name)
             except (ValueError, pluggy.PluginValidationError) as error:
                 raise ConfigError(f"plugin {each.name}: {_why(error)}") from error
-            self._contained[each.name] = Contained(each.name)
+            process = each.plugin if isinstance(each.plugin, Isolated) else None
+            self._contained[each.name] = Contained(each.name, process=process)
         self._is_closed = threading.Event()
         self._watching: threading.Thread | None = None
         self.tools = offered([tool for each in registered for tool in self._tools_of(each)])
@@ -319,7 +320,7 @@ def _lines(said: object) -> list[str]:
 
 def _check(who: Registered) -> None:
     for name in dir(who.plugin):
-        if name.startswith(_BEGINNINGS) and name not in NAMES:
+        if name.startswith(BEGINNINGS) and name not in NAMES:
             raise ConfigError(
                 f"plugin {who.name}: there is no hook {name!r}; there are {', '.join(NAMES)}"
             )

@@ -168,5 +168,8 @@ class Hooks:
         """
 
 
+BEGINNINGS = ("on_", "shape_", "find_")
+"""What a method of a plugin is called that begins so is a hook, or a mistake."""
+
 NAMES = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 """The names of all hooks."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,13 @@ from typer.testing import CliRunner, Result
 from echat_plugins.captions import Captions
 from echat_plugins.journal import Journal
 from echat_sdk.cli.commands import app
+from echat_sdk.cues import Cues
 from echat_sdk.errors import ConfigError, PluginError
-from echat_sdk.hooks import Session
+from echat_sdk.hooks import Plugins, Session
 from echat_sdk.hooks.grants import Grants
-from echat_sdk.hooks.loading import load
+from echat_sdk.hooks.loading import load, registration
 from echat_sdk.hooks.manifest import Manifest, installed, read
-from echat_sdk.turn import Turn
+from echat_sdk.turn import Heard, Turn
 
 FIRST_PARTY = ["captions", "clock", "disclosure", "journal"]
 
@@ -249,3 +252,37 @@ def test_a_plugin_that_nobody_installed_is_told_with_those_there_are() -> None:
     told = run("info", "nothing")
     assert isinstance(told.exception, PluginError)
     assert "there are captions, clock" in str(told.exception)
+
+
+@pytest.mark.slow
+def test_a_plugin_that_wants_it_runs_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = source(
+        tmp_path,
+        """
+import os
+ECHAT_PLUGIN = {"isolated": True}
+
+class Plugin:
+    def __init__(self, word="hm"):
+        self.word = word
+    def shape_context(self):
+        return [f"{self.word} {os.getpid()}"]
+""",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    granted = replace(registration(manifest, {"word": "here"}), may=frozenset({"shape"}))
+
+    async def asked() -> tuple[str, ...]:
+        plugins = Plugins([granted])
+        try:
+            heard = Heard("hi", "en", Cues())
+            return (await plugins.before(Session("k", "ada"), heard, None, None)).context
+        finally:
+            await plugins.closed(5)
+
+    (line,) = asyncio.run(asked())
+    word, pid = line.split()
+    assert (word, int(pid) == os.getpid()) == ("here", False)
+    assert not Path(f"/proc/{pid}").exists()
