@@ -32,7 +32,7 @@ $(VENV)/.dev: $(VENV)/.lite
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || ! command -v apt-get >/dev/null || { echo "installing mosquitto with apt, for the tests with a broker"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends mosquitto; }
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || { echo "installing strace with apt, for the tests that cut the power"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends strace; }
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,webrtc,mqtt,xiaozhi,wyoming,dev]'
+	@$(PIP) -e '.[lite,voices,echat,training,audio,aec,postgres,encryption,sqlcipher,server,otel,webrtc,mqtt,xiaozhi,wyoming,dev]'
 	@touch $@
 
 # OpenAI's clients in JavaScript, for the tests that have them talk to the server.

@@ -45,6 +45,12 @@ def frames(samples: Waveform) -> Iterator[AudioFrame]:
         yield AudioFrame(piece)
 
 
+def power(samples: Waveform) -> float:
+    """The mean square of int16."""
+    given = samples.astype(np.float32)
+    return float(np.dot(given, given)) / len(given)
+
+
 def to_float(samples: Waveform) -> FloatWaveform:
     """int16 to float32 in [-1, 1)."""
     return samples.astype(np.float32) / np.float32(32768.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import logging
 import threading
 import time
@@ -131,6 +132,13 @@ class Worker:
         self._is_abandoned = True
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def break_off(self) -> None:
+        """Raise `SystemExit` in what is running, as soon as it runs Python; for who was abandoned.
+
+        Native code is not reached, and code that catches everything is not stopped.
+        """
+        self._executor.break_off()
+
 
 class _OneThread(Executor):
     """One thread that does not keep the process alive, unlike those of a `ThreadPoolExecutor`."""
@@ -176,6 +184,11 @@ class _OneThread(Executor):
         """Wait for the thread's end, at most so long; whether it came."""
         self._thread.join(within)
         return not self._thread.is_alive()
+
+    def break_off(self) -> None:
+        if self.is_busy and self._thread.ident is not None:
+            ident = ctypes.c_ulong(self._thread.ident)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

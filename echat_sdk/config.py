@@ -102,6 +102,12 @@ class Settings(BaseModel):
     flow_steps: int = Field(
         0, ge=0, le=100, description="Steps that make its sound; 0 is the checkpoint's own."
     )
+    plugins: dict[str, dict[str, Any]] = Field(
+        {}, description="Options of plugins, by their names; in the file only."
+    )
+    transports: dict[str, dict[str, Any]] = Field(
+        {}, description="Options of transports, by their names; in the file only."
+    )
     vllm_url: str = Field("", description="vLLM server that decodes it; key in VLLM_API_KEY.")
     vllm_model: str = Field("", description="What that server calls the model.")
     vllm_allow_plain: bool = Field(
@@ -200,7 +206,8 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, str]:
     # Home is read before all others; a table does not fit into a variable.
-    keys = [key for key in Settings.model_fields if key not in ("home", "retention")]
+    tables = ("home", "plugins", "retention", "transports")
+    keys = [key for key in Settings.model_fields if key not in tables]
     named = {f"ECHAT_{key.upper()}": key for key in keys}
     return {key: environ[name] for name, key in named.items() if name in environ}
 

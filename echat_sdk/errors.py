@@ -13,6 +13,8 @@ EChatError
 │  ├─ CheckpointError     weights are corrupt or do not fit
 │  ├─ UnsupportedError    this model cannot do that; says which one can
 │  └─ GenerationError     the token stream broke its grammar, or a limit was hit
+├─ PluginError            a plugin failed; names it and the hook
+│  └─ PluginGoneError     its process ended too often, and is not started again
 └─ StoreError             SQL memory
    ├─ MigrationError      a schema is newer than this program, or a migration failed
    └─ UnknownUserError    nothing is kept of this user
@@ -70,6 +72,14 @@ class UnsupportedError(ModelError):
 
 class GenerationError(ModelError):
     """A model's output broke its grammar or a limit."""
+
+
+class PluginError(EChatError):
+    """A plugin raised, was late, or is none."""
+
+
+class PluginGoneError(PluginError):
+    """A plugin's process has ended for good: too often, or because it was closed."""
 
 
 class StoreError(EChatError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from echat_sdk.audio import FRAME_SECONDS, AudioFrame
+from echat_sdk.audio import FRAME_SECONDS, AudioFrame, power
 
 if TYPE_CHECKING:
     from echat_sdk.protocols import VAD
@@ -113,8 +113,7 @@ class Foreground:
 
     def _loudness(self, frame: AudioFrame) -> float:
         """Of the last frames, in dB above one step of int16."""
-        samples = frame.samples.astype(np.float32)
-        self._powers.append(float(np.dot(samples, samples)) / len(samples))
+        self._powers.append(power(frame.samples))
         return 10 * math.log10(sum(self._powers) / len(self._powers) + 1)
 
     def _is_no_crowd(self, level: float, crowd: float) -> bool:

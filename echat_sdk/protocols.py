@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
+    from datetime import date, datetime, tzinfo
 
     from echat_sdk.audio import AudioFrame, Hertz, Seconds, Waveform
+    from echat_sdk.consent import Consents, ConsentState
     from echat_sdk.cues import Cues, ReplyEmotion
     from echat_sdk.pause_profile import PauseProfile
     from echat_sdk.tools import Tool, ToolCall
@@ -229,15 +231,6 @@ class ToolChooser(Protocol):
 
 
 @runtime_checkable
-class Plugin(Protocol):
-    """What extends an agent from outside."""
-
-    def tools(self) -> Sequence[Tool]:
-        """The functions that it offers; asked once, when the agent is made."""
-        ...
-
-
-@runtime_checkable
 class Memory(Protocol):
     """What is kept of a user. Synchronous; the agent calls it on one thread of its own."""
 
@@ -344,6 +337,50 @@ class Consenting(Protocol):
         Raises:
             StoreError: the store cannot be read.
         """
+        ...
+
+
+@runtime_checkable
+class Agreeing(Protocol):
+    """A `Memory` to which its users say what they agree to. Synchronous; in a memory's thread.
+
+    Every method raises `StoreError` where the store cannot be read or written.
+    """
+
+    def consents(self, user: str) -> Consents:
+        """All that a user said, and what counts where they said nothing."""
+        ...
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ...,
+        *,
+        version: str = ...,
+        channel: str = ...,
+    ) -> Mapping[str, int]:
+        """Keep what a user answered; what was deleted, by table.
+
+        Raises:
+            ConsentError: a purpose is none, or cannot become that.
+        """
+        ...
+
+
+@runtime_checkable
+class Account(Protocol):
+    """A `Memory` that its users may look into. Synchronous; in a memory's thread.
+
+    Every method raises `StoreError` where the store cannot be read.
+    """
+
+    def mood(self, user: str, *, since: date | None = ..., zone: tzinfo = ...) -> Any:
+        """How a user has sounded; has `to_json`."""
+        ...
+
+    def trace(self, user: str, turn_id: str | None = None) -> Any:
+        """Why a turn was answered as it was; has `to_json`."""
         ...
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import NoneType, UnionType
+from dataclasses import dataclass, field
+from string import Formatter
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -25,7 +26,7 @@ from pydantic_core import to_json
 
 from echat_sdk.audio import Seconds
 from echat_sdk.errors import ConfigError
-from echat_sdk.turn import Finding
+from echat_sdk.turn import Finding, Lang
 
 MOST_DEADLINE: Seconds = 8.0
 """No tool may take longer: a person waits."""
@@ -52,6 +53,8 @@ class Tool:
         looks_only: Whether it changes nothing. Such a tool may run before the turn is known to
             have ended, and for nothing; any other runs once somebody has finished speaking.
         deadline: How long it may take.
+        asks: What is asked before it runs, in a language, with `{arguments}` in it; a yes in the
+            next turn runs it. Empty where nobody has to be asked.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Tool:
     examples: tuple[tuple[str, Arguments], ...]
     looks_only: bool = False
     deadline: Seconds = 5.0
+    asks: Mapping[Lang, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def is_async(self) -> bool:
@@ -83,6 +87,19 @@ class ToolCall:
 
     tool: Tool
     arguments: Mapping[str, object]
+    answer: bool | None = None
+    """What was said to its question: yes, no, or nothing yet."""
+
+
+def needs_yes(call: ToolCall) -> bool:
+    """Whether somebody has to be asked before it runs."""
+    return bool(call.tool.asks) and call.answer is None
+
+
+def question(call: ToolCall, lang: Lang) -> str:
+    """What is asked before it runs."""
+    asks = call.tool.asks
+    return asks.get(lang, next(iter(asks.values()))).format(**call.arguments)
 
 
 def tool(
@@ -90,6 +107,7 @@ def tool(
     examples: Mapping[str, Arguments],
     looks_only: bool = False,
     deadline: Seconds = 5.0,
+    asks: Mapping[Lang, str] | None = None,
 ) -> Callable[[Callable[..., Any] | Callable[..., Awaitable[Any]]], Tool]:
     """Make a tool of a function.
 
@@ -102,6 +120,8 @@ def tool(
             that they mean: one at least, six at most are shown to the model.
         looks_only: Whether it changes nothing; see `Tool`.
         deadline: How long it may take, up to 8 s.
+        asks: For what has effects outside: the question that has to be answered by a yes first, by
+            language, such as `{"en": "Shall I call {name}?"}`.
 
     Raises:
         ConfigError: on decorating: an argument that is no text, number, truth or choice of texts;
@@ -123,9 +143,14 @@ def tool(
             tuple(examples.items())[:_MOST_EXAMPLES],
             looks_only,
             deadline,
+            MappingProxyType(dict(asks or {})),
         )
         if not examples:
             raise ConfigError(f"tool {name} has no examples of what people say to mean it")
+        for text in found.asks.values():
+            asked = {each for _, each, _, _ in Formatter().parse(text) if each is not None}
+            if not asked <= set(found.takes.model_fields):
+                raise ConfigError(f"tool {name} asks for {asked}, which it does not take")
         for said, arguments in examples.items():
             try:
                 found.check(arguments)

@@ -190,6 +190,7 @@ class Recollection:
         key: Opaque; the same for the same conversation, so that a model may keep its caches under
             it. Empty where there is none.
         finding: What a tool gave that this turn asked for; None where it asked for none.
+        context: What plugins say that an answer should know, as lines. Data, never instructions.
     """
 
     turns: tuple[Turn, ...] = ()
@@ -200,6 +201,7 @@ class Recollection:
     helped: str = ""
     key: str = ""
     finding: Finding | None = None
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Waveform, to_float
+from echat_sdk.audio import SAMPLE_RATE, AudioFrame, Waveform, power, to_float
 from echat_sdk.errors import CheckpointError, ModelMissingError
 from echat_sdk.foreground import Foreground
 
@@ -169,8 +169,7 @@ class WebRTCVAD:
 
     def is_speech(self, frame: AudioFrame) -> bool:
         """Whether the frame holds speech; what can hardly be heard does not."""
-        samples = frame.samples.astype(np.float32)
-        if float(np.sqrt(np.mean(samples * samples))) < _AUDIBLE:
+        if power(frame.samples) < _AUDIBLE**2:
             return False
         return bool(self._vad.is_speech(frame.samples.tobytes(), SAMPLE_RATE))
 

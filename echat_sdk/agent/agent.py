@@ -23,9 +23,10 @@ from echat_sdk.agent.consenting import (
     read_again,
     without_refused,
 )
-from echat_sdk.agent.events import Event, State
+from echat_sdk.agent.events import AnswerMade, Event, State, TurnFinished
 from echat_sdk.agent.exchange import Answer, Exchange
 from echat_sdk.agent.live import Live
+from echat_sdk.agent.relay import Relay
 from echat_sdk.agent.requests import Request, lang_of
 from echat_sdk.agent.rights import Manner, Rights, forget_conversation, spoken
 from echat_sdk.agent.tool_use import ToolUse
@@ -33,7 +34,8 @@ from echat_sdk.audio import Seconds, Waveform, frames
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import ConfigError
-from echat_sdk.protocols import VAD, AudioIO, Hearing, Memory, Plugin, SpeechModel, TurnEnd
+from echat_sdk.hooks import Plugins, Session
+from echat_sdk.protocols import VAD, AudioIO, Hearing, Memory, SpeechModel, TurnEnd
 from echat_sdk.tools import Tool
 from echat_sdk.turn import (
     Delta,
@@ -78,7 +80,8 @@ class Agent:
         turn_end: Tells whether a turn sounds complete; None waits by the clock alone.
         policy: How patient a live agent is.
         greeting: What it says first.
-        plugins: What extends it; here, the tools that it may use.
+        plugins: What extends it: objects with hooks (see `echat_sdk.hooks`), or `Plugins` that
+            several agents share, and whose host closes them.
         manner: How it grants what people ask for by right: to be told what is kept, to forget it.
         ends_on_farewell: Whether a goodbye ends a live conversation; else its host does.
         clock: Seconds, rising; timings are read from it.
@@ -99,7 +102,7 @@ class Agent:
         turn_end: TurnEnd | None = None,
         policy: TurnPolicy | None = None,
         greeting: str = "",
-        plugins: Sequence[Plugin] = (),
+        plugins: Sequence[object] | Plugins = (),
         manner: Manner | None = None,
         ends_on_farewell: bool = True,
         clock: Callable[[], Seconds] = time.perf_counter,
@@ -120,10 +123,16 @@ class Agent:
         self._turn_end = turn_end
         self._policy = policy or TurnPolicy()
         self._greeting = greeting
-        self._tools = ToolUse.of(plugins, model)
+        self._owns_plugins = not isinstance(plugins, Plugins)
+        self._plugins = plugins if isinstance(plugins, Plugins) else Plugins.of(plugins)
+        self._tools = ToolUse.of(self._plugins.tools, model)
+        session = Session(self._key, user, model.name)
+        self._relay = Relay(self._plugins, session, memory, self._store)
         self._manner = manner or Manner()
         self._ends_on_farewell = ends_on_farewell
-        self._rights = Rights(memory, self._store, user, clock, self._manner)
+        self._rights = Rights(
+            memory, self._store, user, clock, self._manner, on_all=self._relay.erased
+        )
         self._live: Live | None = None
         self._group = asyncio.TaskGroup()
         if audio is not None and vad is None:
@@ -146,6 +155,7 @@ class Agent:
                 voice=self._voice,
                 store=self._store,
                 tools=self._tools,
+                plugins=self._plugins,
                 manner=self._manner,
                 ends_on_farewell=self._ends_on_farewell,
             )
@@ -165,6 +175,8 @@ class Agent:
                 await self._group.__aexit__(None, None, None)
         finally:
             self._tools.close()
+            if self._owns_plugins:
+                await self._plugins.closed(_CLOSING / 2)
             is_kept, began = False, time.monotonic()
             try:
                 await self._mind.closed(_CLOSING / 2)
@@ -220,13 +232,13 @@ class Agent:
         return self._live
 
     def offer(self, tools: Sequence[Tool]) -> None:
-        """Use these tools from now on, in the place of those that plugins offered.
+        """Use these tools from now on, beside those of plugins.
 
         Raises:
             ConfigError: two have one name, or the model cannot choose any.
             UnsupportedError: the model would choose wrongly.
         """
-        self._tools.offer(tools, self._model)
+        self._tools.offer((*self._plugins.tools, *tools), self._model)
 
     @property
     def awaits_yes(self) -> bool:
@@ -241,6 +253,8 @@ class Agent:
         What hangs in one of them is left behind after a moment, so that this always ends.
         """
         self._tools.close()
+        if self._owns_plugins:
+            self._plugins.close()
         self._mind.close(within=_CLOSING)
         self._store.close(within=_CLOSING)
 
@@ -275,7 +289,7 @@ class Agent:
     async def _exchange(
         self, hear: Callable[[], Hearing], *, by_voice: bool
     ) -> AsyncGenerator[Delta | Answer]:
-        allowed = await self._store.call(allowed_of, self._memory, self._user)
+        self._relay.allowed = allowed = await self._store.call(allowed_of, self._memory, self._user)
         if by_voice:
             check_voice(allowed)
         hearing = await self._mind.call(hear)
@@ -300,28 +314,38 @@ class Agent:
         exchange.recollection = replace(recollection, key=self._key)
         # What the user said is durable before a word of the answer is given out.
         exchange.turn_id = await self._store.call(self._memory.remember, self._user, exchange.turn)
-        status = TurnStatus.INTERRUPTED
+        status, call = TurnStatus.INTERRUPTED, None
         try:
+            self._relay.take(heard)
             yield heard
             if (call := await self._tools.choose(heard, self._mind)) is not None:
-                found = await self._tools.run(call)
+                found = await self._tools.run(call, heard.lang)
                 exchange.recollection = replace(exchange.recollection, finding=found)
-            deltas = self._mind.iterate(
-                lambda: hearing.reply(
-                    exchange.recollection, think=self._think, speak=self._speak, voice=self._voice
-                )
+            deltas = self._relay.answer(
+                lambda: hearing,
+                heard,
+                exchange.recollection,
+                model=self._model,
+                mind=self._mind,
+                think=self._think,
+                speak=self._speak,
+                voice=self._voice,
             )
             async with aclosing(deltas):
                 async for delta in deltas:
                     if not isinstance(delta, Heard):
                         exchange.take(delta)
+                        self._relay.take(delta)
                         yield delta
+            self._relay.take(AnswerMade(exchange.turn, exchange.turn_id))
             status = TurnStatus.COMPLETE
         except Exception:
             status = TurnStatus.FAILED
             raise
         finally:
             answer = exchange.answer(status)
+            self._tools.over(call if status is TurnStatus.COMPLETE else None)
+            self._relay.take(TurnFinished(answer))
             if status is not TurnStatus.COMPLETE:
                 self._store.submit(self._keep, answer)
         await self._store.call(self._keep, answer)

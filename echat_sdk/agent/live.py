@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from echat_sdk.agent.consenting import check_voice, without_refused
@@ -26,6 +27,7 @@ from echat_sdk.agent.listener import Listener
 from echat_sdk.agent.mouth import Mouth
 from echat_sdk.agent.outbox import Outbox
 from echat_sdk.agent.patience import Patience
+from echat_sdk.agent.relay import Relay
 from echat_sdk.agent.reminding import Reminding
 from echat_sdk.agent.reply import Means, Reply, translated
 from echat_sdk.agent.rights import Manner, Rights
@@ -35,6 +37,7 @@ from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.cues import Cues, ReplyEmotion
 from echat_sdk.errors import AudioDeviceError
+from echat_sdk.hooks import Plugins, Session
 from echat_sdk.playout import Player
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd
 from echat_sdk.turn import Heard, LangChoice, ThinkStyle, Turn
@@ -44,6 +47,7 @@ from echat_sdk.turn_policy import TurnPolicy
 T = TypeVar("T")
 
 _CLOSING: Seconds = 2.2  # for a device
+_MOST_SAID = 500  # characters of what a plugin says of its own accord
 _LATE: Seconds = 0.7  # for words that were said and are not known yet
 
 
@@ -64,6 +68,7 @@ class Live:
         voice: In which answers are spoken; None for the model's own.
         store: The memory's thread.
         tools: What plugins offer; None for nothing.
+        plugins: What extends it; None for nothing.
         manner: How rights are granted.
         ends_on_farewell: Whether a goodbye ends it; else its host does.
     """
@@ -84,6 +89,7 @@ class Live:
         voice: str | None = None,
         store: Worker,
         tools: ToolUse | None = None,
+        plugins: Plugins | None = None,
         manner: Manner | None = None,
         ends_on_farewell: bool = True,
     ) -> None:
@@ -95,7 +101,9 @@ class Live:
         self._audio = audio
         self._lang: LangChoice = lang
         self._player = Player(audio)
-        self._outbox = Outbox()
+        session = Session(key, user, model.name)
+        self._relay = Relay(plugins or Plugins(), session, memory, store)
+        self._outbox = Outbox(self._relay.take)
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_begun = asyncio.Event()
@@ -115,14 +123,13 @@ class Live:
             speak=True,
             tools=tools or ToolUse(),
             keeper=self._keeper,
-            rights=Rights(
-                memory, store, user, clock, manner, self._keeper, on_all=self._patience.forget
-            ),
+            rights=Rights(memory, store, user, clock, manner, self._keeper, on_all=self._forgotten),
             clock=clock,
             emit=self._emit,
             reminding=Reminding(
                 manner, clock, lambda: self._mouth.allowed(), lambda text: self._mouth.remind(text)
             ),
+            relay=self._relay,
         )
         self._mouth = Mouth(
             means,
@@ -163,6 +170,11 @@ class Live:
         """What the agent is doing."""
         return self._outbox.state
 
+    @property
+    def said(self) -> str:
+        """What was heard so far of what is being said, or was said last."""
+        return self._player.heard
+
     def events(self) -> AsyncIterator[Event]:
         """What happens, until the conversation has ended. For one reader."""
         return self._outbox.events()
@@ -174,6 +186,7 @@ class Live:
     async def run(self, greeting: str = "") -> None:
         """Converse until `end`, a farewell, or the end of the sound."""
         try:
+            self._relay.begin(partial(self._say_later, asyncio.get_running_loop()))
             async with self._group:
                 self._spawn(self._hear(), "ears")
                 self._spawn(self._speak(), "mouth")
@@ -193,6 +206,7 @@ class Live:
             self._keeper.close()
             self._patience.close()
             self._outbox.end()
+            self._relay.end()
             self._mouth.close()
             self._listener.stop()
             with contextlib.suppress(TimeoutError):  # a driver that hangs is left behind
@@ -214,9 +228,13 @@ class Live:
         ear.is_typed, ear.voice = True, self._listener.voice
         return ear
 
-    def spoken(self) -> Ear:
-        """An utterance that its host hears out: it is pushed, and its end is told by `answer`."""
-        ear = Ear(lambda: self._model.listen(lang=self._lang), self._mouth.mind)
+    def spoken(self, lang: LangChoice | None = None) -> Ear:
+        """An utterance that its host hears out: it is pushed, and its end is told by `answer`.
+
+        Args:
+            lang: Language that is spoken; None as the conversation has it.
+        """
+        ear = Ear(lambda: self._model.listen(lang=lang or self._lang), self._mouth.mind)
         ear.voice = self._listener.voice
         return ear
 
@@ -326,6 +344,16 @@ class Live:
         """Somebody begins to speak: what will be recalled is made ready meanwhile."""
         self._watch.user_spoke()
         self._store.submit(self._memory.prefetch, self._user)
+
+    def _say_later(self, loop: asyncio.AbstractEventLoop, text: str) -> None:
+        """Say a text of a plugin's, from its thread; after the end, nothing."""
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self.say, text[:_MOST_SAID])
+
+    def _forgotten(self) -> None:
+        """Everything that is known of the user was erased, as they asked."""
+        self._patience.forget()
+        self._relay.erased()
 
     def _emit(self, event: Event) -> None:
         """What happens to an answer changes what the agent does, whether frames come or not."""

@@ -142,6 +142,7 @@ class Mouth:
             reply.cut()
         if self._work is not None:
             self._work.cancel()
+            self.own.unsay()
             self.ending.add(self._work)
             self._work.add_done_callback(self.ending.discard)
             if reply is not None and reply.waits_for_model > self._hangs_after:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from echat_sdk.agent.events import Event, State, StateChanged
 
@@ -14,11 +14,15 @@ MOST_EVENTS = 1000
 class Outbox:
     """Events on their way to the one who reads them.
 
+    Args:
+        on_event: Told of each as it happens.
+
     Attributes:
         state: What the agent is doing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
+        self._on_event = on_event
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(MOST_EVENTS)
         self.state = State.LISTENING
 
@@ -43,6 +47,8 @@ class Outbox:
         self._put(None)
 
     def _put(self, event: Event | None) -> None:
+        if event is not None:
+            self._on_event(event)
         if self._events.full():
             self._events.get_nowait()
         self._events.put_nowait(event)

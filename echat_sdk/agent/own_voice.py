@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
+from typing import Any
 
 from echat_sdk.agent.events import Aside, AsideEnded, Event, Failed
 from echat_sdk.agent.lines import LINES, Line
@@ -33,6 +34,7 @@ class OwnVoice:
         self._emit = emit
         self._made: dict[tuple[Line, Lang], tuple[str | None, list[SpeechDelta]]] = {}
         self.voice: str | None = None
+        self._is_asked = False  # to say something that was not begun yet
 
     async def prepare(self, mind: Worker, lang: Lang) -> None:
         """Make the lines of a language, so that saying them needs no model later."""
@@ -46,8 +48,22 @@ class OwnVoice:
         except EChatError as error:  # a model without a voice says them in writing
             self._emit(Failed(error))
 
-    async def say(self, text: str, emotion: ReplyEmotion, mind: Worker) -> None:
-        """Say a text of the host's; in writing alone where that fails."""
+    def say(self, text: str, emotion: ReplyEmotion, mind: Worker) -> Coroutine[Any, Any, None]:
+        """Say a text of the host's; in writing alone where that fails.
+
+        From here on its end is told, though it may be cancelled before it begins: see `unsay`.
+        """
+        self._is_asked = True
+        return self._say(text, emotion, mind)
+
+    def unsay(self) -> None:
+        """What was asked for and not begun will not be said. What has begun ends by itself."""
+        if self._is_asked:
+            self._is_asked = False
+            self._emit(AsideEnded(""))
+
+    async def _say(self, text: str, emotion: ReplyEmotion, mind: Worker) -> None:
+        self._is_asked = False
         self._emit(Aside(TextDelta(text)))
         self._player.begin()
         voice = self.voice

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,7 @@ from echat_sdk.agent.events import (
 )
 from echat_sdk.agent.exchange import Exchange
 from echat_sdk.agent.keeper import Keeper
+from echat_sdk.agent.relay import Relay
 from echat_sdk.agent.reminding import Reminding
 from echat_sdk.agent.requests import AT_ONCE, Request, lang_of
 from echat_sdk.agent.rights import Granted, Rights, failed, forget_conversation, spoken
@@ -35,6 +36,7 @@ from echat_sdk.consent import Purpose
 from echat_sdk.errors import EChatError, GenerationError, StoreError
 from echat_sdk.playout import Player
 from echat_sdk.protocols import Memory, SpeechModel
+from echat_sdk.tools import ToolCall, needs_yes
 from echat_sdk.turn import Delta, Heard, Lang, Recollection, SpeechDelta, ThinkStyle, TurnStatus
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Means:
         clock: Seconds, rising.
         emit: Takes events.
         reminding: Tells a long conversation again what it is.
+        relay: Asks plugins about an answer.
     """
 
     model: SpeechModel
@@ -79,6 +82,7 @@ class Means:
     clock: Callable[[], Seconds]
     emit: Callable[[Event], None]
     reminding: Reminding
+    relay: Relay
 
 
 class Reply:
@@ -124,6 +128,7 @@ class Reply:
         self._is_granted = False  # whether that is being done
         self._is_aloud = False  # whether any of the answer was given to the speaker
         self._told = asyncio.Event()  # what was heard is known, or never will be
+        self._call: ToolCall | None = None  # that was chosen
         self._said: str | None = None  # the words that were heard of it, once it was cut
         self.heard: Heard | None = None
         self.error: EChatError | None = None
@@ -238,11 +243,12 @@ class Reply:
             self._exchange.recollection = replace(self._exchange.recollection, finding=found)
             return
         self._waits_since = None
-        if not call.tool.looks_only:
+        if not call.tool.looks_only and not needs_yes(call):
             await self._released.wait()  # who has not finished speaking may mean something else
         await self._pieces.put((ToolCalled(call), means.clock()))
         self._uses_since = means.clock()
-        finding = await means.tools.run(call)
+        self._call = call
+        finding = await means.tools.run(call, heard.lang)
         self._uses_since = None
         await self._pieces.put((ToolReturned(finding), means.clock()))
         self._exchange.recollection = replace(self._exchange.recollection, finding=finding)
@@ -250,7 +256,7 @@ class Reply:
     async def _make(self) -> None:
         means = self._means
         self._waits_since = means.clock()
-        allowed = await allowed_now(means, self._store)
+        means.relay.allowed = allowed = await allowed_now(means, self._store)
         if not self.ear.is_typed:
             check_voice(allowed)
         whole = await self.ear.heard(allowed)
@@ -263,14 +269,7 @@ class Reply:
         elif heard.transcript:
             await self._recall(heard)
             await self._use_tool(heard)
-            await self._out(
-                lambda: (self.ear if heard == whole else read_again(means.model, heard)).reply(
-                    self._exchange.recollection,
-                    think=means.think,
-                    speak=self._speak,
-                    voice=self.ear.voice,
-                )
-            )
+            await self._answer(heard, self.ear if heard == whole else None)
         self._waits_since = None
         await self._pieces.put(None)
 
@@ -310,10 +309,29 @@ class Reply:
             await self._mind.call(forget_conversation, means.model, means.key)
         return granted
 
+    async def _answer(self, heard: Heard, ear: Ear | None) -> None:
+        """Have the model answer, as plugins want it."""
+        means = self._means
+        await self._take(
+            means.relay.answer(
+                lambda: read_again(means.model, heard) if ear is None else ear,
+                heard,
+                self._exchange.recollection,
+                model=means.model,
+                mind=self._mind,
+                think=means.think,
+                speak=self._speak,
+                voice=self.ear.voice,
+            )
+        )
+
     async def _out(self, make: Callable[[], Iterator[Delta]]) -> None:
+        await self._take(self._mind.iterate(make))
+
+    async def _take(self, made: AsyncGenerator[Delta]) -> None:
         """Take the deltas that the model's thread makes, as fast as they come."""
         self._waits_since = self._means.clock()
-        async with aclosing(self._mind.iterate(make)) as deltas:
+        async with aclosing(made) as deltas:
             async for delta in deltas:
                 self._waits_since = None
                 if not isinstance(delta, Heard):
@@ -376,6 +394,8 @@ class Reply:
     def _keep(self, status: TurnStatus) -> None:
         """Keep what was heard of it, if anything was said to it, and tell of it."""
         exchange, means = self._exchange, self._means
+        if self._is_begun and self.is_released and not self.goes_on:
+            means.tools.over(self._call if status is TurnStatus.COMPLETE else None)
         if not self._is_begun or not self.is_released or self.goes_on:
             return
         if status is not TurnStatus.COMPLETE and self._speak:

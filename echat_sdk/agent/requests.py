@@ -76,8 +76,8 @@ _ASKS = re.compile(
 )
 _BESIDE_HAN = re.compile(r"(?<=[\u4e00-\u9fff]) | (?=[\u4e00-\u9fff])")
 _SAME = str.maketrans(
-    "’記剛說關於麼嗎刪請話對過訴從來這還個瞭東樣資訊數據幫別確們經會後給麻煩謝聽談講內錄",
-    "'记刚说关于么吗删请话对过诉从来这还个了东样资讯数据帮别确们经会后给麻烦谢听谈讲内录",
+    "’記剛說關於麼嗎刪請話對過訴從來這還個瞭東樣資訊數據幫別確們經會後給麻煩謝聽談講內錄沒問題願當認",
+    "'记刚说关于么吗删请话对过诉从来这还个了东样资讯数据帮别确们经会后给麻烦谢听谈讲内录没问题愿当认",
 )
 
 # --- English ---------------------------------------------------------------------------------
@@ -187,20 +187,32 @@ _ZH_KNOWN = (
 
 
 _ZH_EACH = r"(?:都|全|全部|统统|通通|给我)*"
+_FILLED = r"(?:(?:um|uh|er|erm|hm|hmm|oh|well|so|hello|hi|hey) )*"
 _YES = (
-    r"(?:(?:yes|yeah|yep|yup|sure|ok|okay|of course|absolutely|definitely|certainly|please|i'm sure"
-    r"|i am sure|go ahead|do it|do that|please do|i do|erase it|erase everything|erase it all"
-    r"|delete it|delete everything|forget everything|forget it all|that's right)(?: |$))+"
+    rf"{_FILLED}(?:(?:yes|yeah|yep|yup|sure|ok|okay|of course|absolutely|definitely|certainly"
+    r"|please|i'm sure|i am sure|go ahead|do it|do that|please do|i do|i agree|that's right"
+    r"|that's fine|that's ok|that's okay|all right|alright|why not"
+    r"|(?:you may|you can)(?: listen(?: to me)?)?"
+    r"|erase it|erase everything|erase it all|delete it|delete everything|forget everything"
+    r"|forget it all)(?: |$))+(?:(?:thanks|thank you)(?: |$))*"
 )
 _NO = (
-    r"(?:(?:no|nope|nah|don't|do not|please don't|never mind|stop|cancel|leave it|not now"
-    r"|rather not|i'd rather not|thanks|thank you|no thanks|keep it|keep everything|wait)(?: |$))+"
+    rf"{_FILLED}(?:(?:no|nope|nah|don't|do not|please don't|please no|never mind|stop|please stop"
+    r"|cancel|leave it|not now|not really|rather not|better not|i'd rather not|i would rather not"
+    r"|i don't|i don't want to|i don't want that|i don't agree|i do not agree|you may not|you can't"
+    r"|certainly not|of course not|absolutely not|no way|thanks|thank you|keep it|keep everything"
+    r"|wait)(?: |$))+(?:please)?"
 )
+_ZH_FILLED = r"(?:嗯|呃|啊|哦|那|你好)*"
 _ZH_YES = (
-    r"(?:是的|是啊|是|对的|对啊|对|好的|好啊|好吧|好|行|可以|确定|确认|我确定|没错|当然|要|嗯好|同意"
-    r"|都忘掉吧|全忘掉吧|忘掉吧|忘了吧|删掉吧|删吧|请忘掉|请删掉|来吧)+"
+    rf"{_ZH_FILLED}(?:是的|是啊|是|对的|对啊|对|好的|好啊|好呀|好吧|好|行啊|行|当然可以|可以的|可以啊"
+    r"|可以呀|可以|确定|确认|我确定|没错|没问题|当然|要|我同意|同意|我愿意|愿意"
+    r"|都忘掉吧|全忘掉吧|忘掉吧|忘了吧|删掉吧|删吧|请忘掉|请删掉|来吧)+(?:谢谢你|谢谢)*"
 )
-_ZH_NO = r"(?:不要了|不要|不用了|不用|不了|不是|不行|不|别了|别|算了|先不|取消|等等|谢谢)+"
+_ZH_NO = (
+    rf"{_ZH_FILLED}(?:我不要|不要了|不要|不用了|不用|不了|不是|不行|不可以|我不同意|不同意|我不愿意"
+    r"|不愿意|我不想|不想|不|别了|别|还是算了|算了|先不|取消|等等|谢谢)+"
+)
 
 
 def _forgetting(english: str, chinese: str) -> tuple[re.Pattern[str], re.Pattern[str]]:

@@ -3,61 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, tzinfo
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from echat_sdk.agent.agent import Agent
 from echat_sdk.agent.rights import Manner
-from echat_sdk.consent import Consents, ConsentState
+from echat_sdk.hooks import Plugins
 from echat_sdk.protocols import VAD, AudioIO, Memory, SpeechModel, TurnEnd, Voiced
 from echat_sdk.turn import Lang, LangChoice, ThinkStyle
 from echat_sdk.turn_policy import TurnPolicy
-
-
-@runtime_checkable
-class Agreeing(Protocol):
-    """A `Memory` to which its users say what they agree to. Synchronous; in a memory's thread.
-
-    Every method raises `StoreError` where the store cannot be read or written.
-    """
-
-    def consents(self, user: str) -> Consents:
-        """All that a user said, and what counts where they said nothing."""
-        ...
-
-    def consent(
-        self,
-        user: str,
-        purposes: str | Collection[str],
-        state: ConsentState = ...,
-        *,
-        version: str = ...,
-        channel: str = ...,
-    ) -> Mapping[str, int]:
-        """Keep what a user answered; what was deleted, by table.
-
-        Raises:
-            ConsentError: a purpose is none, or cannot become that.
-        """
-        ...
-
-
-@runtime_checkable
-class Account(Protocol):
-    """A `Memory` that its users may look into. Synchronous; in a memory's thread.
-
-    Every method raises `StoreError` where the store cannot be read.
-    """
-
-    def mood(self, user: str, *, since: date | None = ..., zone: tzinfo = ...) -> Any:
-        """How a user has sounded; has `to_json`."""
-        ...
-
-    def trace(self, user: str, turn_id: str | None = None) -> Any:
-        """Why a turn was answered as it was; has `to_json`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +33,10 @@ class Service:
         manner: How rights are granted to a user.
         in_words: A trace of the account's as lines in a language: what each is, and its text.
         greeting: What is said to whoever asks for an answer before anything was said.
+        plugins: What extends every conversation.
         deployment: Where it is used; see `config.Settings`.
         disclosure: What a person is told before they are heard, in a language.
+        own_disclosure: The host's own words for that; empty for the usual ones.
     """
 
     model: SpeechModel
@@ -93,13 +50,19 @@ class Service:
     manner: Callable[[str], Manner] = lambda user: Manner()
     in_words: Callable[[Any, Lang], Sequence[tuple[str, str]]] = lambda trace, lang: ()
     greeting: str = ""
+    plugins: Plugins = field(default_factory=Plugins)
     deployment: str = "private"
     disclosure: Callable[[Lang], str] = lambda lang: ""
+    own_disclosure: str = ""
 
     @property
     def voices(self) -> tuple[str, ...]:
         """Names of voices that may be asked for."""
         return tuple(self.model.voices()) if isinstance(self.model, Voiced) else ()
+
+    def voice_of(self, asked: str) -> str | None:
+        """A voice of the model's by its name; None, its own, for any other name."""
+        return asked if asked in self.voices else None
 
     def agent(
         self,
@@ -138,6 +101,7 @@ class Service:
             policy=policy or self.policy,
             greeting=greeting,
             manner=self.manner(user),
+            plugins=self.plugins,
             ends_on_farewell=False,
         )
 

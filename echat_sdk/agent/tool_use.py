@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
+from echat_sdk.agent.requests import Request, answer_in
+from echat_sdk.agent.rights import YES_WITHIN
+from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError
-from echat_sdk.protocols import Plugin, SpeechModel, ToolChooser, ToolUser
-from echat_sdk.tools import Tool, ToolCall, finding, offered
+from echat_sdk.protocols import SpeechModel, ToolChooser, ToolUser
+from echat_sdk.tools import Tool, ToolCall, finding, needs_yes, offered, question
 from echat_sdk.turn import Finding, Heard, Lang
 
 log = logging.getLogger(__name__)
+
+_LEFT: dict[Lang, str] = {"en": "All right, I'll leave it.", "zh": "好的，那就不做了。"}
 
 
 class ToolUse:
     """The tools of an agent's plugins, and the model's side that chooses among them.
 
+    A tool that `asks` runs in the turn after its question, if that is a yes and nothing else.
+
     Args:
         chooser: Tells which tool is meant; None where there are no tools.
+        clock: Seconds, rising.
     """
 
-    def __init__(self, chooser: ToolChooser | None = None) -> None:
+    def __init__(
+        self, chooser: ToolChooser | None = None, clock: Callable[[], Seconds] = time.monotonic
+    ) -> None:
         self._chooser = chooser
+        self._clock = clock
         self._thread: Worker | None = None
+        self._asked: tuple[ToolCall, Seconds] | None = None  # and when
 
     @classmethod
-    def of(cls, plugins: Sequence[Plugin], model: SpeechModel) -> ToolUse:
-        """The tools that plugins offer, chosen by the model.
+    def of(cls, tools: Sequence[Tool], model: SpeechModel) -> ToolUse:
+        """These tools, chosen by the model.
 
         Raises:
             ConfigError: two tools have one name, or the model cannot choose any.
             UnsupportedError: the model would choose wrongly.
         """
-        return cls(_chooser([tool for each in plugins for tool in each.tools()], model))
+        return cls(_chooser(tools, model))
 
     def offer(self, tools: Sequence[Tool], model: SpeechModel) -> None:
         """Choose among these tools from now on.
@@ -51,17 +65,30 @@ class ToolUse:
             await mind.call(self._chooser.warm_up, lang)
 
     async def choose(self, heard: Heard, mind: Worker) -> ToolCall | None:
-        """The tool that somebody asks for."""
+        """The tool that somebody asks for, or said yes to."""
+        if self._asked is not None:
+            call, at = self._asked
+            answer = answer_in(heard.transcript) if self._clock() - at <= YES_WITHIN else None
+            if answer is not None:
+                return replace(call, answer=answer is Request.YES)
         if self._chooser is None:
             return None
         return await mind.call(self._chooser.choose, heard)
 
-    async def run(self, call: ToolCall) -> Finding:
-        """Run a tool. What goes wrong in it ends it, and nothing else.
+    def over(self, call: ToolCall | None) -> None:
+        """A turn has ended; the question of this call was said in it to its end, if one was."""
+        self._asked = None if call is None or not needs_yes(call) else (call, self._clock())
+
+    async def run(self, call: ToolCall, lang: Lang) -> Finding:
+        """Run a tool, or ask first, or leave it. What goes wrong in it ends it, and nothing else.
 
         Cancelling this cancels an `async` tool; one in a thread is left behind, unheard.
         """
         tool = call.tool
+        if needs_yes(call):
+            return Finding(tool.name, words=question(call, lang))
+        if call.answer is False:
+            return Finding(tool.name, words=_LEFT[lang])
         try:
             async with asyncio.timeout(tool.deadline):
                 return await self._found(call)

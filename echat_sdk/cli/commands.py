@@ -16,6 +16,7 @@ from echat_sdk.cli import (
     memory_erase,
     memory_export,
     models,
+    plugins,
     replay,
     serve,
     settings,
@@ -51,6 +52,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(checkpoints.voices, name="voices")
 app.add_typer(memory.app, name="memory")
 app.add_typer(keys.app, name="keys")
+app.add_typer(plugins.app, name="plugins")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(measure.app, name="bench")
 app.command("doctor")(doctor.doctor)

@@ -13,10 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from echat_sdk import config
-from echat_sdk.cli import account, memory_keys
+from echat_sdk.cli import account, memory_keys, rooms
 from echat_sdk.cli.agreeing import unasked_in
 from echat_sdk.cli.memory import AsJson, Store, User
-from echat_sdk.consent import IN_WORDS, Consents, ConsentState, Purpose, barred_in, checked
+from echat_sdk.consent import (
+    IN_WORDS,
+    REFUSALS,
+    Consents,
+    ConsentState,
+    Purpose,
+    barred_in,
+    checked,
+)
 from echat_sdk.disclosure import VERSION
 from echat_sdk.errors import ConfigError
 
@@ -66,6 +74,8 @@ def consent(
             erased = memory.consent(
                 user, purpose, said, version=VERSION, channel="cli", expires_at=ends
             )
+            if said in REFUSALS and purpose not in set(Purpose):
+                rooms.tell_erased(config.load(), user, purpose)
         consents = memory.consents(user)
     if as_json:
         account.write_json({"user": user, "consents": _rows(consents, now), "erased": erased})

@@ -58,32 +58,35 @@ async def converse(
         model = rooms.model(settings, lazy=False)
         turn_end = rooms.turn_end(settings)
     floor, is_lost = _Floor(), False
-    async with Agent(
-        model,
-        memory,
-        user=settings.user,
-        think=settings.think,
-        lang=settings.lang,
-        audio=audio,
-        vad=rooms.vad(),
-        turn_end=turn_end,
-        policy=TurnPolicy.of(policy),
-        greeting=greeting,
-        manner=rooms.manner(settings),
-    ) as agent:
-        with interrupts.taken_by(agent.end), _alone():
-            async with asyncio.TaskGroup() as group:
-                typing = typed and group.create_task(
-                    _hand_in(agent, typed, floor if takes_turns else None), name="echat-typed"
-                )
-                async for event in agent.events():
-                    floor.take(event)
-                    tell(event)
-                    is_lost |= isinstance(event, Failed) and isinstance(
-                        event.error, AudioDeviceError
+    with rooms.plugins(settings) as plugins:
+        agent = Agent(
+            model,
+            memory,
+            user=settings.user,
+            think=settings.think,
+            lang=settings.lang,
+            audio=audio,
+            vad=rooms.vad(),
+            turn_end=turn_end,
+            policy=TurnPolicy.of(policy),
+            greeting=greeting,
+            manner=rooms.manner(settings),
+            plugins=plugins,
+        )
+        async with agent:
+            with interrupts.taken_by(agent.end), _alone():
+                async with asyncio.TaskGroup() as group:
+                    typing = typed and group.create_task(
+                        _hand_in(agent, typed, floor if takes_turns else None), name="echat-typed"
                     )
-                if typing:
-                    typing.cancel()
+                    async for event in agent.events():
+                        floor.take(event)
+                        tell(event)
+                        is_lost |= isinstance(event, Failed) and isinstance(
+                            event.error, AudioDeviceError
+                        )
+                    if typing:
+                        typing.cancel()
     return not is_lost
 
 

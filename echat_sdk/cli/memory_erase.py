@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from echat_sdk.cli import account
+from echat_sdk import config
+from echat_sdk.cli import account, rooms
 from echat_sdk.cli.account import printable
 from echat_sdk.cli.memory import AsJson, Store, User, opened, zone_of
 from echat_sdk.errors import ConfigError
@@ -69,6 +70,8 @@ def erase(
         raise typer.Exit(2)
     with opened(store, on_erase=_keepers(manifest or [], recordings)) as memory:
         receipt = memory.erase(user, turn=turn, since=moment, purpose=purpose, channel="cli")
+    if scope.is_everything:
+        rooms.tell_erased(config.load(), user)
     if as_json:
         account.write_json({"user": user, **receipt.to_json()}, indent=None)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,8 +14,12 @@ from echat_sdk.cli import account, agreeing
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
     from echat_sdk.agent.rights import Manner
+    from echat_sdk.audio import Seconds
     from echat_sdk.config import Settings
+    from echat_sdk.hooks import Plugins
     from echat_sdk.protocols import VAD, SpeechModel, TurnEnd
+
+_ERASING: Seconds = 5.0  # that plugins have to erase somebody
 
 
 def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
@@ -61,6 +66,29 @@ def manner(settings: Settings) -> Manner:
     )
 
 
+@contextmanager
+def plugins(settings: Settings) -> Iterator[Plugins]:
+    """The plugins that were enabled; of those that cannot be used it is told why."""
+    from echat_sdk.hooks.grants import Grants
+    from echat_sdk.hooks.loading import load
+
+    found, troubles = load(Grants(settings.home / "plugins.json"), settings.plugins)
+    for trouble in troubles:
+        account.complain(trouble)
+    with closing(found):
+        yield found
+
+
+def tell_erased(settings: Settings, user: str, purpose: str = "") -> None:
+    """Tell plugins that all of a user was erased; of a refused purpose, the one it is about."""
+    with plugins(settings) as found:
+        found.erase(user, purpose)
+        asyncio.run(found.closed(_ERASING))
+        for name, health in found.health.items():
+            if health.why:
+                account.complain(f"the plugin {name} may still keep something: {health.why}")
+
+
 def vad() -> VAD:
     """What tells speech: Silero as it was pulled, else what is installed."""
     from echat_sdk.model import zoo
@@ -91,7 +119,10 @@ def agent(
     from echat_sdk.agent import Agent
 
     # The store first: it opens in milliseconds, so one that cannot be used is told at once.
-    with agreeing.memory(settings, remember, by_voice=speak, may_ask=may_ask) as memory:
+    with (
+        agreeing.memory(settings, remember, by_voice=speak, may_ask=may_ask) as memory,
+        plugins(settings) as company,
+    ):
         settings = agreeing.heeding(settings, memory.allowed(settings.user))
         with account.working("waking up", quiet=not (may_ask and speak)):
             opened = model(settings, lazy=not speak)
@@ -103,6 +134,7 @@ def agent(
             lang=settings.lang,
             speak=speak,
             manner=manner(settings),
+            plugins=company,
         )
         with closing(agent):
             yield agent

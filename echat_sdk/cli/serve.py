@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +20,16 @@ import typer
 from echat_sdk import config
 from echat_sdk.bridge import Worker
 from echat_sdk.cli import account, agreeing, interrupts, memory_keys, rooms
+from echat_sdk.cli import transports as ways_in
 from echat_sdk.cli.talk import LangOption, ModelOption, ThinkOption, UserOption
 from echat_sdk.consent import barred_in
-from echat_sdk.errors import ConfigError
+from echat_sdk.errors import ConfigError, EChatError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from echat_sdk.agent.rights import Manner
-    from echat_sdk.agent.service import Service
+    from echat_sdk.agent.service import Service, Transport
     from echat_sdk.config import Settings
     from echat_sdk.server.door import Access
     from echat_sdk.server.keys import Keys
@@ -78,6 +79,10 @@ def serve(
         str,
         typer.Option("--call-address", help="Where WebRTC calls are taken; else as it is called."),
     ] = "",
+    transports: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Ways in for devices, beside: mqtt, wyoming, xiaozhi."),
+    ] = None,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="On loopback alone: whoever calls is the user.")
     ] = False,
@@ -92,7 +97,7 @@ def serve(
     Example: [bold]echat serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem[/]
     """
     need_server()
-    from echat_sdk.server import logs
+    from echat_sdk.server import logs, tracing
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
     from echat_sdk.server.serving import Listening, check
@@ -102,16 +107,17 @@ def serve(
     listening = Listening(host, port, certificate, private_key, behind_proxy)
     valid = sum(keys.counts(key.id) for key in keys.all())
     check(listening, keys=valid, needs_key=not no_auth)
+    ways = ways_in.opened(transports or (), settings.transports)
     limits = Limits(sessions=sessions, sessions_per_key=sessions)
     whom = None if guest else settings.user
     access = _access(
         keys, listening, limits, origins or [], hosts or [], no_auth=no_auth, user=whom
     )
     logs.set_up(as_json=log_json)
-    with opened(settings) as service:
+    with tracing.exported(), opened(settings) as service:
         page = _Page(listening, open_page=open_page)
         app = _app(service, access, limits, page, user=whom, call_address=call_address)
-        asyncio.run(_serve(app, listening, drain, page))
+        asyncio.run(_serve(app, listening, drain, page, [way for _, way in ways], service))
 
 
 @contextmanager
@@ -128,15 +134,18 @@ def opened(settings: Settings) -> Iterator[Service]:
 
     unasked = agreeing.unasked_in(settings.deployment)
     barred = barred_in(settings.deployment, settings.exemption)
-    with closing(
-        SQLMemory(
-            settings.store,
-            unasked=unasked,
-            barred=barred,
-            retention=settings.retention,
-            encryption=memory_keys.encryption(settings),
-        )
-    ) as memory:
+    with (
+        closing(
+            SQLMemory(
+                settings.store,
+                unasked=unasked,
+                barred=barred,
+                retention=settings.retention,
+                encryption=memory_keys.encryption(settings),
+            )
+        ) as memory,
+        rooms.plugins(settings) as plugins,
+    ):
         with account.working("waking up", quiet=False):
             model = rooms.model(settings, lazy=False)
         yield Service(
@@ -149,7 +158,9 @@ def opened(settings: Settings) -> Iterator[Service]:
             lang=settings.lang,
             manner=partial(_manner, settings),
             in_words=in_words,
+            plugins=plugins,
             deployment=settings.deployment,
+            own_disclosure="" if settings.disclosure in ("auto", "off") else settings.disclosure,
             disclosure=lambda lang: configured(
                 settings.disclosure, settings.deployment, lang, unasked
             ),
@@ -262,19 +273,19 @@ def _app(
         realtime=Realtime(service, limits, metrics),
         calls=_calls(service, limits, metrics, call_address),
         routes=rest.routes(service),
-        pages=console.routes(),
+        pages=console.routes(needs_key=access.nobody is None),
         link=app.Shown(user, page.show) if is_seen and is_asked else None,
     )
 
 
-def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | None:
-    """What takes calls; None where WebRTC is not installed."""
+def _calls(service: Service, limits: Limits, observer: Observer, address: str) -> Calls | str:
+    """What takes calls; or why none are taken, where WebRTC is not installed."""
     from echat_sdk.server.webrtc.routes import MISSING
 
     if importlib.util.find_spec("aiortc") is None:
         if address:
             raise ConfigError(MISSING)
-        return None
+        return MISSING
     from echat_sdk.server.webrtc.calls import Calls
 
     return Calls(service, limits, observer, _ip(address))
@@ -289,7 +300,15 @@ def _ip(address: str) -> str:
         ) from error
 
 
-async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page) -> None:
+async def _serve(
+    app: Starlette,
+    listening: Listening,
+    drain: float,
+    page: _Page,
+    ways: Sequence[Transport],
+    service: Service,
+) -> None:
+    from echat_sdk.agent.reply import translated
     from echat_sdk.server.serving import serve
 
     ending = asyncio.Event()
@@ -300,5 +319,19 @@ async def _serve(app: Starlette, listening: Listening, drain: float, page: _Page
             log.info("sessions that may finish: %d; Ctrl-C ends at once", open_)
         ending.set()
 
-    with interrupts.taken_by(end):
-        await serve(app, listening, drain=drain, ending=ending, began=page.began)
+    try:
+        with interrupts.taken_by(end):
+            async with asyncio.TaskGroup() as group:
+                taking = [
+                    group.create_task(way.run(service), name=f"echat-{type(way).__name__}")
+                    for way in ways
+                ]
+                try:
+                    await serve(app, listening, drain=drain, ending=ending, began=page.began)
+                finally:
+                    for task in taking:
+                        task.cancel()
+    except BaseExceptionGroup as errors:
+        if (ours := errors.subgroup(EChatError)) is None:
+            raise
+        raise translated(ours) from errors

@@ -59,7 +59,7 @@ def build(
     limits: Limits | None = None,
     metrics: Metrics | None = None,
     realtime: ASGIApp | None = None,
-    calls: Calls | None = None,
+    calls: Calls | str = webrtc.NOT_TAKEN,
     routes: Sequence[BaseRoute] = (),
     pages: Sequence[BaseRoute] = (),
     link: Shown | None = None,
@@ -73,7 +73,7 @@ def build(
         metrics: What counts; the same that `realtime` tells of its turns.
         realtime: Endpoint of sessions, at `/v1/realtime`. It finds who calls in
             `scope["state"]["caller"]`, and whether they speak the beta in `["is_beta"]`.
-        calls: The same over WebRTC, at `/v1/realtime/calls`; None where it is not installed.
+        calls: The same over WebRTC, at `/v1/realtime/calls`; or why none are taken.
         routes: Endpoints that need a caller, who is in `request.state.caller`.
         pages: Pages and files that need none.
         link: Where the one-time link is shown; None for no link.
@@ -91,13 +91,13 @@ def build(
         tickets = Tickets(access.secrets, Caller(LINK, user=link.user), link.show)
         public += exchange.ticket(tickets, failures, metrics.refused)
     guarded: list[BaseRoute] = [
-        *exchange.client_secrets(access.secrets),
+        *exchange.client_secrets(access.secrets, service.voices),
         *metrics.routes(),
         *routes,
     ]
     if realtime is not None:
         guarded.append(_websocket("/v1/realtime", realtime))
-    guarded += webrtc.missing() if calls is None else webrtc.routes(calls)
+    guarded += webrtc.not_taken(calls) if isinstance(calls, str) else webrtc.routes(calls)
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -153,9 +153,9 @@ def _cors(origins: frozenset[str]) -> list[Middleware]:
 
 
 @asynccontextmanager
-async def _taking(calls: Calls | None, sessions: Seats) -> AsyncIterator[None]:
-    """Take calls meanwhile."""
-    if calls is None:
+async def _taking(calls: Calls | str, sessions: Seats) -> AsyncIterator[None]:
+    """Take calls meanwhile, if any are taken."""
+    if isinstance(calls, str):
         yield
         return
     async with calls.open(sessions):

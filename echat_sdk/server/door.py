@@ -202,6 +202,8 @@ def _address(scope: Asked) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return ""
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
     if address.version == 6:
         return str(ipaddress.ip_network(f"{host.partition('%')[0]}/64", strict=False))
     return host

@@ -10,7 +10,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from echat_sdk.server.caller import Caller, Scope
-from echat_sdk.server.refusals import response
+from echat_sdk.server.realtime import wire
+from echat_sdk.server.realtime.config import SessionConfig
+from echat_sdk.server.realtime.faults import Fault
+from echat_sdk.server.refusals import first_of, response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +56,13 @@ class _Shown(BaseModel):
     ticket: str = Field(max_length=200)
 
 
-def client_secrets(held: ClientSecrets) -> list[Route]:
-    """`POST /v1/realtime/client_secrets`, as OpenAI's; `echat.user` names whom it speaks for."""
+def client_secrets(held: ClientSecrets, voices: tuple[str, ...] = ()) -> list[Route]:
+    """`POST /v1/realtime/client_secrets`, as OpenAI's; `echat.user` names whom it speaks for.
+
+    Args:
+        held: Where they are made.
+        voices: Names that a session may ask for.
+    """
 
     async def make(request: Request) -> JSONResponse:
         caller: Caller = request.state.caller
@@ -65,6 +73,10 @@ def client_secrets(held: ClientSecrets) -> list[Route]:
         kind = wanted.session.setdefault("type", "realtime")
         if kind not in ("realtime", "transcription"):
             return response(400, "invalid_value", "session.type is realtime or transcription")
+        try:
+            SessionConfig().updated(wire.begun(wanted.session), voices)
+        except Fault as fault:
+            return response(400, fault.code, fault.message, param=fault.param)
         user = wanted.echat.user or caller.user
         if caller.user is not None and user != caller.user:
             return response(403, "wrong_user", "this key speaks for one user, and no other")
@@ -114,6 +126,5 @@ _UNKEPT = {"cache-control": "no-store"}
 
 
 def _wrong(error: ValidationError) -> JSONResponse:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    param = ".".join(map(str, first["loc"]))
-    return response(400, "invalid_value", f"{param}: {first['msg']}" if param else first["msg"])
+    told, param = first_of(error)
+    return response(400, "invalid_value", told, param=param)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from echat_sdk import private_file
 from echat_sdk.errors import ConfigError
 from echat_sdk.server import secret_words
 from echat_sdk.server.caller import Scope
@@ -208,40 +207,12 @@ class Keys:
     def _changing(self) -> Iterator[dict[str, Key]]:
         """The keys as the file has them now, written back at the end; one process at a time."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(self._path.with_name(f"{self._path.name}.lock")):
+            with private_file.locked(self._path):
                 kept = {key.id: key for key in self._read()}
                 yield kept
-                self._write(_Kept(keys=list(kept.values())))
+                text = json.dumps(_Kept(keys=list(kept.values())).model_dump(mode="json"), indent=1)
+                private_file.write(self._path, text)
                 self._stamp = self._stamp_now()
         except OSError as error:
             raise ConfigError(f"cannot write the keys in {self._path}: {error.strerror}") from error
         self._keys = kept
-
-    def _write(self, kept: _Kept) -> None:
-        text = json.dumps(kept.model_dump(mode="json"), indent=1)
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, self._path)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Only one process at a time is in here; the system frees the lock of one that dies."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

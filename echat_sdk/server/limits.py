@@ -1,4 +1,4 @@
-"""How much a server takes at most, of everything; every cap has a number here."""
+"""How much a server takes at most, where whoever runs it may want it otherwise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ class Limits(BaseModel):
     audio_burst: Seconds = Field(default=300.0, gt=0, description="Of sound taken at once.")
     events_per_second: float = Field(default=200.0, gt=0, description="Of a client, over time.")
     events_burst: int = Field(default=1000, ge=1, description="Of a client, at once.")
-    queue: int = Field(default=256, ge=8, description="Events that wait for a slow reader.")
 
     secrets: int = Field(default=10_000, ge=1, description="Client secrets that count.")
     secrets_per_key: int = Field(default=2_000, ge=1, description="The same, made by one key.")

@@ -9,22 +9,20 @@ from starlette.responses import JSONResponse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import ValidationError
     from starlette.types import Receive, Scope, Send
 
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def body(status: int, code: str, message: str, *, param: str | None = None) -> dict[str, Any]:
+def body(
+    status: int, code: str | None, message: str, *, param: str | None = None
+) -> dict[str, Any]:
     """An error as an object.
 
     Args:
         status: Of HTTP; it tells the type.
-        code: One word for a program.
+        code: One word for a program; None for none.
         message: A sentence for a person.
         param: The field that it is about.
     """
@@ -33,10 +31,23 @@ def body(status: int, code: str, message: str, *, param: str | None = None) -> d
 
 
 def response(
-    status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str | None,
+    message: str,
+    *,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """An error as a response; headers are added to it."""
-    return JSONResponse(body(status, code, message), status, headers)
+    return JSONResponse(body(status, code, message, param=param), status, headers)
+
+
+def first_of(error: ValidationError) -> tuple[str, str | None]:
+    """What is wrong first with what was sent, and where; None where all of it is."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    param = ".".join(map(str, first["loc"])) or None
+    return f"{param}: {message}" if param else message, param
 
 
 async def refuse(

@@ -68,6 +68,7 @@ class FakeModel:
     Attributes:
         recollections: What each reply was given to remember.
         closed: How many replies were ended, by their end or by an interruption.
+        spoke: In which voice each piece was spoken; None for its own.
     """
 
     name = "fake"
@@ -79,6 +80,7 @@ class FakeModel:
         self._given = tuple(self._lines)
         self.recollections: list[Recollection] = []
         self.closed = 0
+        self.spoke: list[str | None] = []
 
     def listen(self, *, lang: LangChoice = "auto") -> FakeHearing:
         """Open an utterance that hears the next line of the script."""
@@ -111,6 +113,7 @@ class FakeModel:
         """A soft tone of 50 ms a word."""
         if voice is not None and voice not in self._voices:
             raise UnsupportedError(f"the fake model has no voice {voice!r}")
+        self.spoke.append(voice)
         octave = 0 if voice is None else 1 + self._voices.index(voice)
         if words := len(text.split()):
             seconds = np.arange(self.sample_rate * words // 20) / self.sample_rate

@@ -15,7 +15,8 @@ from echat_sdk.agent.live import Live
 from echat_sdk.agent.tool_use import ToolUse
 from echat_sdk.audio import FRAME_LEN, FRAME_SECONDS, AudioFrame, Seconds
 from echat_sdk.bridge import Worker
-from echat_sdk.protocols import Memory, Plugin, SpeechModel, TurnEnd
+from echat_sdk.hooks import Plugins
+from echat_sdk.protocols import Memory, SpeechModel, TurnEnd
 from echat_sdk.testing import RAMMemory, virtual_time
 from echat_sdk.testing.audio import FakeAudio, ScriptedVAD
 from echat_sdk.turn import Turn
@@ -86,11 +87,12 @@ def opened(
     memory: Memory | None = None,
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
-    plugins: Sequence[Plugin] = (),
+    company: Plugins | None = None,
     user: str = "ada",
 ) -> Iterator[Live]:
     """A conversation in English, on the running event loop; it is yours to run."""
-    store, tools = Worker("echat-memory"), ToolUse.of(plugins, model)
+    store, company = Worker("echat-memory"), company or Plugins()
+    tools = ToolUse.of(company.tools, model)
     try:
         yield Live(
             model,
@@ -105,9 +107,11 @@ def opened(
             lang="en",
             store=store,
             tools=tools,
+            plugins=company,
         )
     finally:
         tools.close()
+        company.close()
         store.close()
 
 
@@ -119,7 +123,8 @@ def converse(
     policy: TurnPolicy = ALONE,
     turn_end: TurnEnd | None = None,
     greeting: str = "",
-    plugins: Sequence[Plugin] = (),
+    plugins: Sequence[object] = (),
+    company: Plugins | None = None,
     script: Callable[[Live], object] = lambda _: None,
     at: Seconds = 0.0,
     on_event: Callable[[Event], None] | None = None,
@@ -136,6 +141,7 @@ def converse(
         turn_end: Judges turns, if anything does.
         greeting: What the agent says first.
         plugins: What extends the agent.
+        company: The same as `Plugins`, in their place.
         script: What the host does.
         at: When it does so.
         on_event: Takes the events, which are kept in the outcome if None.
@@ -156,7 +162,7 @@ def converse(
             memory=memory,
             policy=policy,
             turn_end=turn_end,
-            plugins=plugins,
+            company=company or Plugins.of(plugins),
             user=user,
         ) as live:
             take = on_event or (lambda event: outcome.events.append((now(), event)))

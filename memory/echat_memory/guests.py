@@ -272,8 +272,11 @@ class GuestMemory:
         version: str = "",
         channel: str = "host",
         expires_at: datetime | None = None,
-    ) -> None:
+    ) -> dict[str, int]:
         """Take an answer for the rest of the session; see `SQLMemory.consent`.
+
+        Returns:
+            Nothing: there are no rows to delete.
 
         Raises:
             ConsentError: a purpose is none, or cannot become that.
@@ -290,6 +293,7 @@ class GuestMemory:
         self._guests.answer(user, answers)
         if state in REFUSALS and Purpose.PROCESS_VOICE in answers:
             self._guests.forget(user)
+        return {}
 
     def known(self, user: str, *, lang: Lang = "en") -> Known:
         """How many turns are held; nothing is kept. See `Forgetting.known`."""

@@ -94,7 +94,7 @@ def test_any_conversation_keeps_the_laws(
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(1_500, marks=pytest.mark.slow),
+        pytest.param(800, marks=pytest.mark.slow),
         pytest.param(10_000, marks=pytest.mark.endurance),
     ],
 )

@@ -83,9 +83,15 @@ def _run(step: str, store: Path, document: Path, mode: str) -> tuple[float, floa
     return took, worked, peak
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("mode", "turns"), [("plain", TURNS), ("fields", TURNS // 10)])
+@pytest.mark.parametrize(
+    ("mode", "turns"),
+    [
+        pytest.param("plain", TURNS, marks=pytest.mark.endurance),
+        pytest.param("plain", TURNS // 5, marks=pytest.mark.slow),
+        pytest.param("fields", TURNS // 10, marks=pytest.mark.slow),
+    ],
+)
 def test_a_hundred_thousand_turns_take_less_than_a_minute_and_no_more_memory_than_a_thousand(
     tmp_path: Path, mode: str, turns: int
 ) -> None:

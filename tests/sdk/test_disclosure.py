@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from echat_sdk.consent import REMEMBERED, RUN, Purpose
-from echat_sdk.disclosure import EVERY, VERSION, Reminder, configured, disclosure
+from echat_sdk.disclosure import EVERY, VERSION, Reminder, configured, disclosure, question
 
 TOLD = {
     Purpose.INFER_EMOTION: ("how you feel", "情绪"),
@@ -58,3 +58,28 @@ def test_a_long_session_is_told_every_three_hours() -> None:
     reminder = Reminder(since=100.0)
     told = [at for at in range(100, 100 + 8 * 3600, 60) if reminder.is_due(float(at))]
     assert told == [100 + EVERY, 100 + 2 * EVERY]
+
+
+def test_who_is_asked_is_told_what_would_be_judged_if_they_agree() -> None:
+    assert disclosure("en", RUN - {Purpose.INFER_AGE}, is_asked=True).text == (
+        "I am an AI, not a person. If you agree, I judge how you feel and your gender from your "
+        "voice. When we are done I keep nothing."
+    )
+    assert disclosure("zh", {Purpose.INFER_EMOTION}, is_asked=True).text == (
+        "我是人工智能，不是真人。如果你同意，我会从你的声音判断你的情绪。谈话结束后，我什么都不保存。"
+    )
+    assert "agree" not in disclosure("en", {Purpose.PROCESS_VOICE}, is_asked=True).text
+
+
+def test_a_question_names_all_that_is_asked_for() -> None:
+    assert question("en", [Purpose.PROCESS_VOICE]) == "May I listen to you?"
+    assert question("en", [Purpose.INFER_EMOTION, Purpose.PROCESS_VOICE]) == (
+        "May I listen to you, and judge from your voice how you feel?"
+    )
+    assert question("zh", RUN - {Purpose.INFER_AGE}) == (
+        "我可以听你说话，从你的声音判断你的心情，并从你的声音猜测你的性别吗？"
+    )
+    assert question("en", [Purpose.TRAIN], is_again=True).startswith("Sorry, I did not get that.")
+    for lang in ("en", "zh"):
+        asked = [question(lang, [purpose]) for purpose in Purpose]  # type: ignore[arg-type]
+        assert len({*asked}) == len(Purpose)

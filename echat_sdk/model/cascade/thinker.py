@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from echat_sdk.cues import ReplyEmotion
-from echat_sdk.model.cascade import bank, findings, prompt, recall, strategy, uptake
+from echat_sdk.model.cascade import bank, findings, notes, prompt, recall, strategy, uptake
 from echat_sdk.model.cascade.checks import Reply, faults
 from echat_sdk.model.cascade.generator import TextGenerator
 from echat_sdk.model.cascade.moment import HARD, MomentReader
@@ -117,6 +117,11 @@ class Thinker:
             return Answer(name, ReplyEmotion.COMFORTING, [text], is_fixed=True, danger=danger)
         if recollection.finding is not None:
             return self._from_tool(heard, recollection.finding, mood)
+        if strategy.is_question(words, lang) and (
+            known := notes.fitting(words, recollection.context, lang)
+        ):
+            emotion = Moment("talk", mood).reply_emotion
+            return Answer("context", emotion, [known], is_fixed=True)
         match = _find(words, lang, recollection)
         value = valence(uptake.main_part(words, lang), lang)
         if match and match.situation.rank < bank.ACT:

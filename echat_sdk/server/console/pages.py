@@ -24,14 +24,19 @@ _TYPES = {
 _PATHS = {"index.html": "/", "kiosk.html": "/kiosk"}
 
 
-def routes() -> list[Route]:
+def routes(*, needs_key: bool = True) -> list[Route]:
     """The console at `/`, the kiosk at `/kiosk`, and what they load under `/console/`.
 
     One route a file, so that no path of a request ever names a file on disk. Who may call, and what
     a page may load, is the door's to say.
+
+    Args:
+        needs_key: Whether the door lets nobody in without a key; the pages are told, so that none
+            tries.
     """
     served = dict(_read(files(__package__) / "page"))
     served["purposes.json"] = json.dumps(dict(IN_WORDS)).encode()
+    served["door.json"] = json.dumps({"needs_key": needs_key}).encode()
     return [
         Route(_PATHS.get(name, f"/console/{name}"), _endpoint(name, body))
         for name, body in sorted(served.items())

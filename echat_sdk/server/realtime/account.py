@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from echat_sdk.agent.service import Account, Agreeing, Service
+from echat_sdk.agent.service import Service
 from echat_sdk.bridge import Worker
-from echat_sdk.consent import Consents, ConsentState, Purpose
+from echat_sdk.consent import REFUSALS, TRANSITIONS, Consents, ConsentState, Purpose
 from echat_sdk.disclosure import VERSION
 from echat_sdk.errors import EChatError, StoreError
-from echat_sdk.protocols import Forgetting, Memory
+from echat_sdk.protocols import Account, Agreeing, Forgetting, Memory
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.turn import Lang
+
+T = TypeVar("T")
 
 
 class AccountDesk:
@@ -48,18 +50,34 @@ class AccountDesk:
             "echat.mood.retrieve": self._mood,
             "echat.trace.retrieve": self._trace,
         }[event["type"]]
-        try:
-            return await self._thread.call(asked, event)
-        except StoreError as error:
-            raise Fault(str(error), code="store", kind="server_error") from error
-        except EChatError as error:
-            raise Fault(str(error), code=type(error).__name__) from error
+        return await self._call(asked, event)
+
+    async def allowed_with(self, purposes: Collection[str]) -> frozenset[str]:
+        """What a user may be used for if they agree to more.
+
+        Raises:
+            Fault: they cannot; says why.
+        """
+        return await self._call(self._allowed_with, purposes)
+
+    async def answered(self, purposes: Collection[str], answer: str) -> dict[str, Any]:
+        """Keep what a user answered aloud; what they agreed to then, as a session tells it.
+
+        Args:
+            purposes: What they were asked for.
+            answer: `granted` or `denied`; anything else is no answer, and changes nothing.
+
+        Raises:
+            Fault: it cannot be kept; says why.
+        """
+        return await self._call(self._answered, purposes, answer)
 
     async def consents(self) -> dict[str, Any]:
         """What the user agreed to, as a session tells it; empty where nobody is asked."""
         if not isinstance(self._memory, Agreeing):
-            return {"purposes": {}, "allowed": []}
-        return _told(await self._thread.call(self._memory.consents, self._user))
+            return {"purposes": {}, "allowed": [], "barred": []}
+        consents = await self._thread.call(self._memory.consents, self._user)
+        return {**_told(consents), "barred": sorted(consents.barred)}
 
     async def after_turn(self, kind: str, turn_id: str, lang: Lang) -> dict[str, Any] | None:
         """The mood, or the trace of a turn, as it is told after each; None where there is none."""
@@ -68,6 +86,14 @@ class AccountDesk:
             return await self.answer(event)
         except Fault:
             return None
+
+    async def _call(self, function: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._thread.call(function, *args)
+        except StoreError as error:
+            raise Fault(str(error), code="store", kind="server_error") from error
+        except EChatError as error:
+            raise Fault(str(error), code=type(error).__name__) from error
 
     # --- in the thread ----------------------------------------------------------------------------
 
@@ -78,14 +104,33 @@ class AccountDesk:
         allowed = (ConsentState.GRANTED, ConsentState.DENIED, ConsentState.WITHDRAWN)
         if state not in allowed:
             raise Fault(f"expected one of {', '.join(allowed)}", param="state")
-        memory = self._memory
-        if not isinstance(memory, Agreeing):
-            raise Fault("nobody is asked for consent here", code="unsupported")
+        memory = self._agreeing()
         deleted = memory.consent(
             self._user, purposes, ConsentState(state), version=VERSION, channel="server"
         )
+        for purpose in purposes if ConsentState(state) in REFUSALS else ():
+            self._service.plugins.erase(self._user, purpose)
         told = _told(memory.consents(self._user))
         return {"type": "echat.consent.updated", **told, "deleted": dict(deleted)}
+
+    def _allowed_with(self, purposes: Collection[str]) -> frozenset[str]:
+        consents = self._agreeing().consents(self._user)
+        if barred := consents.barred.intersection(purposes):
+            raise Fault(f"nobody can agree to {', '.join(sorted(barred))} here", param="purposes")
+        return consents.allowed(datetime.now(UTC)).union(purposes)
+
+    def _answered(self, purposes: Collection[str], answer: str) -> dict[str, Any]:
+        memory = self._agreeing()
+        consents, now = memory.consents(self._user), datetime.now(UTC)
+        answers: dict[ConsentState, list[str]] = {}
+        for each in purposes if answer in ("granted", "denied") else ():
+            state = ConsentState(answer)
+            if state not in TRANSITIONS[consents.of(each).at(now)]:
+                state = ConsentState.WITHDRAWN  # who agreed before takes it back
+            answers.setdefault(state, []).append(each)
+        for state, about in answers.items():
+            memory.consent(self._user, about, state, version=VERSION, channel="voice")
+        return _told(memory.consents(self._user))
 
     def _known(self, event: Mapping[str, Any]) -> dict[str, Any]:
         lang: Lang = "zh" if event.get("lang") == "zh" else "en"
@@ -104,6 +149,7 @@ class AccountDesk:
         match event.get("scope"):
             case "all":
                 count = memory.forget(self._user)
+                self._service.plugins.erase(self._user)
             case "today":
                 since = self._service.manner(self._user).midnight()
                 count = memory.forget(self._user, since=since)
@@ -129,6 +175,11 @@ class AccountDesk:
         words = [[what, text] for what, text in self._service.in_words(trace, lang)]
         told = {"turn_id": turn_id, "trace": trace.to_json(), "words": words}
         return {"type": "echat.trace.retrieved", **told}
+
+    def _agreeing(self) -> Agreeing:
+        if not isinstance(self._memory, Agreeing):
+            raise Fault("nobody is asked for consent here", code="unsupported")
+        return self._memory
 
     def _account(self) -> Account:
         if not isinstance(self._memory, Account):

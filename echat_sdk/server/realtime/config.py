@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from echat_sdk.server.realtime.codec import PCM16, FormatName, WireFormat
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.turn_taking import BY_MEANING, TurnTaking
+from echat_sdk.server.voices import OPENAI_VOICES
 from echat_sdk.turn import Lang
 
 Kind = Literal["realtime", "transcription"]
@@ -17,24 +18,6 @@ Kind = Literal["realtime", "transcription"]
 EVENTS = frozenset({"state", "cues", "think", "mood", "trace"})
 """The events of ours that a client may ask for."""
 
-OPENAI_VOICES = frozenset(
-    {
-        "alloy",
-        "ash",
-        "ballad",
-        "coral",
-        "echo",
-        "fable",
-        "onyx",
-        "nova",
-        "sage",
-        "shimmer",
-        "verse",
-        "marin",
-        "cedar",
-    }
-)
-"""Voices of OpenAI's; whoever asks for one gets the default voice."""
 
 _MOST_TOOLS = 128
 _MOST_TEXT = 32_000

@@ -82,7 +82,8 @@ class Realtime:
         finally:
             if wiring.has_heard_much:
                 # Once the session itself is freed.
-                asyncio.get_running_loop().call_later(_FREED, allocator.give_back)
+                loop = asyncio.get_running_loop()
+                loop.call_later(_FREED, self._opening.submit, allocator.give_back)
 
 
 async def _serve(session: Session, wiring: _Wiring) -> None:

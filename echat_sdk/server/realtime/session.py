@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from echat_sdk.agent.ear import Ear
 from echat_sdk.agent.events import State, StateChanged
@@ -18,13 +20,13 @@ from echat_sdk.protocols import VAD, Forgetting, Memory
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime import apart
 from echat_sdk.server.realtime.account import AccountDesk
+from echat_sdk.server.realtime.asking import Asking
 from echat_sdk.server.realtime.client_tools import ClientCalls, client_tool
 from echat_sdk.server.realtime.config import Asked, SessionConfig
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import Conversation, Item, from_client, new_id
-from echat_sdk.server.realtime.line import Line
+from echat_sdk.server.realtime.line import Line, in_pieces
 from echat_sdk.server.realtime.telling import Teller
-from echat_sdk.server.realtime.wire import OURS
 from echat_sdk.server.realtime.writer import ResponseWriter
 from echat_sdk.turn import Lang, LangChoice, Turn, TurnStatus
 
@@ -94,6 +96,8 @@ class Session:
             memory=memory,
             policy=self._config.turns.policy(service.policy),
         )
+        means = service, self._desk, self._agent, self._teller, self._line, send
+        self._asking = Asking(*means, lambda: self._config, self._spawn)
         self._began = dict(caller.session)
         self._does: Mapping[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
             "session.update": self._update,
@@ -107,6 +111,8 @@ class Session:
             "conversation.item.delete": self._delete,
             "response.create": self._respond,
             "response.cancel": self._cancel,
+            "echat.consent.ask": self._asking.ask,
+            "echat.consent.update": self._asking.update,
         }
 
     async def run(self, events: Callable[[], Awaitable[dict[str, Any] | None]]) -> None:
@@ -123,6 +129,7 @@ class Session:
                     while (event := await events()) is not None:
                         await self._do(event)
                     self._is_over = True
+                    self._asking.close()
                     for task in (*self._apart.values(), *self._transcribing):
                         task.cancel()
                     self._agent.end()  # what happens until then is heeded, though nobody reads it
@@ -136,7 +143,7 @@ class Session:
         fault = None
         if self._began:
             try:
-                self._change(self._config.updated(self._began, self._service.voices))
+                await self._change(self._config.updated(self._began, self._service.voices))
             except Fault as error:  # whoever made the secret asked for what cannot be
                 fault = error
         self._send({"type": "session.created", "session": await self._told()})
@@ -148,16 +155,17 @@ class Session:
     async def _tell(self) -> None:
         async for event in self._agent.events():
             self._teller.tell(event)
+            self._asking.tell(event)
             if isinstance(event, StateChanged):
                 self._on_state(event.state)
 
     async def _do(self, event: dict[str, Any]) -> None:
         """Do one; what cannot be done is told, and the session goes on."""
         try:
-            if event["type"] in OURS:
-                self._send(await self._desk.answer(event))
+            if (does := self._does.get(event["type"])) is not None:
+                await does(event)
             else:
-                await self._does[event["type"]](event)
+                self._send(await self._desk.answer(event))
         except Fault as fault:
             self._send(fault.as_event(event.get("event_id")))
         except EChatError as error:
@@ -167,18 +175,21 @@ class Session:
     # --- the session ------------------------------------------------------------------------------
 
     async def _update(self, event: dict[str, Any]) -> None:
-        self._change(self._config.updated(event["session"], self._service.voices))
+        await self._change(self._config.updated(event["session"], self._service.voices))
         self._send({"type": "session.updated", "session": await self._told()})
 
-    def _change(self, config: SessionConfig) -> None:
+    async def _change(self, config: SessionConfig) -> None:
         before, live = self._config, self._agent.conversation
         if config.tools != before.tools or config.tool_choice != before.tool_choice:
-            tools = [client_tool(each, self._calls.call) for each in config.tools]
+            tools = []
+            for each in config.tools:
+                tools.append(client_tool(each, self._calls.call))
+                await asyncio.sleep(0)  # each takes a millisecond; other sessions go on between
             try:
                 self._agent.offer([] if config.tool_choice == "none" else tools)
             except (ConfigError, UnsupportedError) as error:
                 raise Fault(str(error), param="session.tools") from error
-        live.speak_as(_voice_of(config.voice, self._service), self._lang_of(config))
+        live.speak_as(self._service.voice_of(config.voice), self._lang_of(config))
         if (config.turns, config.speaks) != (before.turns, before.speaks):
             live.adapt(
                 config.turns.policy(self._service.policy),
@@ -187,6 +198,7 @@ class Session:
                 speak=config.speaks,
             )
             if (config.turns.kind == "none") != (before.turns.kind == "none"):
+                self._asking.stop()  # its words are cut off
                 live.mute(config.turns.kind == "none")
                 self._buffer = None
             self._line.plays = config.turns.kind != "none"
@@ -222,7 +234,7 @@ class Session:
 
     async def _append(self, event: dict[str, Any]) -> None:
         form = self._config.hears_as
-        await self.hear(form.decode(event["audio"]), form.rate)
+        await self.hear(await form.decode(event["audio"]), form.rate)
 
     async def hear(self, samples: Waveform, rate: Hertz) -> None:
         """Take the next sound of the client's, int16 mono.
@@ -231,6 +243,10 @@ class Session:
             Fault: too much of it waits.
         """
         config = self._config
+        if self._asking.is_open:
+            async for piece in in_pieces(samples, rate):
+                self._asking.hear(piece, rate)
+            return
         if config.turns.kind == "none":
             self._buffer = self._buffer or self._agent.conversation.spoken()
             length = self._buffer.frames * FRAME_SECONDS + len(samples) / rate
@@ -240,14 +256,14 @@ class Session:
                     code="audio_buffer_full",
                     param="audio",
                 )
-            async for piece in _in_pieces(samples, rate):
+            async for piece in in_pieces(samples, rate):
                 self._buffer.push(self._line.framed(piece, rate))
             return
         speaks = self._agent.state in (State.SPEAKING, State.OVERLAPPED)
         if speaks and not config.turns.interrupt_response:
-            samples = samples * 0  # who may not interrupt is not heard meanwhile
+            samples = np.zeros_like(samples)  # who may not interrupt is not heard meanwhile
         self._line.check(len(samples) / rate)
-        async for piece in _in_pieces(samples, rate):
+        async for piece in in_pieces(samples, rate):
             self._line.hear(piece, rate)
 
     async def _commit(self, event: dict[str, Any]) -> None:
@@ -266,7 +282,7 @@ class Session:
     async def _clear(self, event: dict[str, Any]) -> None:
         self._buffer = None
         self._line.clear()
-        if self._config.turns.kind != "none":
+        if self._config.turns.kind != "none" and not self._asking.is_open:
             self._agent.mute()
             self._agent.mute(False)
         self._send({"type": "input_audio_buffer.cleared"})
@@ -298,7 +314,7 @@ class Session:
             item.ear = item.ear or self._agent.conversation.spoken()
             form = self._config.hears_as
             line = Line(form.rate)
-            async for piece in _in_pieces(form.decode(sound), form.rate):
+            async for piece in in_pieces(await form.decode(sound), form.rate):
                 item.ear.push(line.framed(piece, form.rate))
         item.sound.clear()
         previous = self._conversation.add(item, event.get("previous_item_id"))
@@ -355,6 +371,7 @@ class Session:
         if given.get("conversation") == "none":
             self._respond_apart(given, asked)
             return
+        self._asking.check()
         if (active := self._teller.active) is not None:
             raise Fault(
                 f"{active.id} is on its way; wait for response.done, or cancel it",
@@ -373,10 +390,9 @@ class Session:
         if item is None or (not item.text and item.ear is None):
             self._teller.begin_aside()
             live.say(self._service.greeting or HELLO[self._reader])
-            await asyncio.sleep(0)  # whoever cuts it off from here on is told that it ended
             return
         ear = item.ear or live.typed(item.text)
-        ear.speak, ear.voice = asked.speaks, _voice_of(asked.voice, self._service)
+        ear.speak, ear.voice = asked.speaks, self._service.voice_of(asked.voice)
         ear.finding = self._calls.finding(*called)
         self._teller.answering(item, ear)
         self._teller.begin()
@@ -408,7 +424,7 @@ class Session:
             items,
             writer,
             speaks=asked.speaks,
-            voice=_voice_of(asked.voice, self._service),
+            voice=self._service.voice_of(asked.voice),
             think=self._service.think,
             lang=self._lang_of(self._config),
             fail=self._teller.fail,
@@ -427,6 +443,9 @@ class Session:
         if wanted is not None and wanted in self._apart:
             self._apart[wanted].cancel()
             return
+        if wanted is None and writer is None and self._asking.is_open:
+            await self._asking.end()
+            return
         if writer is None or (wanted is not None and writer.id != wanted):
             raise Fault("no response is on its way", code="response_cancel_not_active")
         await self._interrupt()
@@ -435,9 +454,11 @@ class Session:
         await self._interrupt()
 
     async def _interrupt(self) -> None:
+        self._asking.stop()
         self._teller.cut()
         self._agent.interrupt()
         await self._agent.conversation.settled()
+        await self._asking.end()
 
     # --- afterwards -------------------------------------------------------------------------------
 
@@ -467,16 +488,3 @@ class Session:
                 self._teller.fail(error)
 
         return self._group.create_task(run(), name=f"echat-{name}")
-
-
-def _voice_of(asked: str, service: Service) -> str | None:
-    """A voice of the model's; None, its own, for the names of OpenAI's."""
-    return asked if asked in service.voices else None
-
-
-async def _in_pieces(samples: Waveform, rate: Hertz) -> AsyncIterator[Waveform]:
-    """A long recording a second at a time, so that other sessions have their turn between."""
-    for start in range(0, len(samples), rate):
-        if start:
-            await asyncio.sleep(0)
-        yield samples[start : start + rate]

@@ -28,6 +28,7 @@ from echat_sdk.agent.events import (
     UserStarted,
     UserStopped,
 )
+from echat_sdk.agent.lines import is_farewell
 from echat_sdk.errors import EChatError
 from echat_sdk.server.realtime.config import Asked, SessionConfig
 from echat_sdk.server.realtime.faults import Fault
@@ -399,7 +400,8 @@ class Teller:
         aside, self._aside = self._aside, None
         if aside is None:
             return
-        if len(heard) >= len(self._aside_said.rstrip()) or not aside.is_aloud:
+        is_whole = len(heard) >= len(self._aside_said.rstrip()) or not aside.is_aloud
+        if self._aside_said and is_whole:
             aside.done()
         else:
             self._judged()
@@ -444,6 +446,7 @@ def _about(turn: Turn, turn_id: str) -> dict[str, Any]:
         "strategy": turn.strategy,
         "timings": timings,
         "turn_id": turn_id,
+        "farewell": is_farewell(turn.transcript),
         "safety": None
         if safety is None
         else {"category": safety.category, "severity": safety.severity, "action": safety.action},

@@ -9,11 +9,14 @@ from typing import Any
 
 from openai.types import realtime
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from echat_sdk.server.realtime.faults import Fault
 
 _MOST_DEPTH = 32
 _MOST_TEXT = 256 * 1024
+_MOST_PARTS = 20_000
+_WINDOW = 1 << 16  # characters in which they are counted at once
 _WITH_SOUND = ("input_audio_buffer.append", "conversation.item.create")
 
 _KINDS: Mapping[str, type[BaseModel]] = {
@@ -31,6 +34,7 @@ _KINDS: Mapping[str, type[BaseModel]] = {
 }
 OURS = frozenset(
     {
+        "echat.consent.ask",
         "echat.consent.update",
         "echat.memory.retrieve",
         "echat.memory.forget",
@@ -41,6 +45,8 @@ OURS = frozenset(
 """Events of ours that a client may send."""
 
 _ADAPTERS = {kind: TypeAdapter(model) for kind, model in _KINDS.items()}
+for _adapter in _ADAPTERS.values():
+    _adapter.rebuild()  # else the first event of each kind builds it, and sessions wait
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
@@ -53,8 +59,11 @@ def parse(text: str | bytes) -> dict[str, Any]:
         Fault: it is no event.
     """
     try:
-        event = _DECODER.decode(text if isinstance(text, str) else text.decode())
-    except (ValueError, RecursionError) as error:
+        text = text if isinstance(text, str) else text.decode()
+        if _has_many_parts(text):
+            raise Fault(f"an event of more than {_MOST_PARTS} parts", code="too_large")
+        event = from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
         raise Fault("expected one JSON object", code="invalid_json") from error
     if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
         raise Fault("expected an object with a type", code="invalid_event")
@@ -70,11 +79,10 @@ def check(event: dict[str, Any]) -> dict[str, Any]:
     """The event, if it has the shape of its type.
 
     Raises:
-        Fault: it has not, or is nested too deep; names the field.
+        Fault: it has not, is nested too deep or has a number without end; names the field.
     """
     kind = event["type"]
-    if _depth(event) > _MOST_DEPTH:
-        raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
+    _bounded(event)
     if kind in OURS:
         return event
     if kind not in _ADAPTERS:
@@ -91,6 +99,20 @@ def check(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+def begun(session: Mapping[str, Any]) -> dict[str, Any]:
+    """What a session is to begin with, if an update could ask for it.
+
+    Args:
+        session: The body of a `session.update`; its type may be left out.
+
+    Raises:
+        Fault: it could not.
+    """
+    event = {"type": "session.update", "session": {"type": "realtime", **session}}
+    checked: dict[str, Any] = check(parse(json.dumps(event)))["session"]
+    return checked
+
+
 def _depth_of(fault: Any) -> int:
     return -len(fault["loc"])
 
@@ -100,29 +122,25 @@ def _is_class(part: Any) -> bool:
     return isinstance(part, str) and part[:1].isupper()
 
 
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= _MOST_DEPTH:
+def _has_many_parts(text: str) -> bool:
+    # Sound has no commas, which is soon found out; to count in all of it takes six times as long.
+    count, at = 0, text.find(",")
+    while at >= 0 and count <= _MOST_PARTS:
+        count += text.count(",", at, at + _WINDOW)
+        at = text.find(",", at + _WINDOW)
+    return count > _MOST_PARTS
+
+
+def _bounded(event: dict[str, Any]) -> None:
+    depth = 0
+    level: list[Any] = [event]
+    while level:
         depth += 1
-        level = [
-            inner
-            for each in level
-            for inner in (
-                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-            )
-            if isinstance(inner, dict | list)
+        if depth > _MOST_DEPTH:
+            raise Fault(f"nested deeper than {_MOST_DEPTH}", code="invalid_event")
+        inner = [
+            value for each in level for value in (each.values() if type(each) is dict else each)
         ]
-    return depth
-
-
-def _finite(text: str) -> float:
-    if math.isinf(value := float(text)):
-        raise ValueError(f"{text[:20]} is too large")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+        if any(type(value) is float and math.isinf(value) for value in inner):
+            raise Fault("a number is too large", code="invalid_event")
+        level = [value for value in inner if type(value) is dict or type(value) is list]

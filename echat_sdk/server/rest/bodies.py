@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
 from echat_sdk.audio import Seconds
+from echat_sdk.server.refusals import first_of
 from echat_sdk.server.rest.refusal import Refusal
 
 M = TypeVar("M", bound=BaseModel)
@@ -33,7 +34,10 @@ class Extension(BaseModel):
 
 
 async def body_of(request: Request, most: int, within: Seconds) -> bytes:
-    """The body, read block by block.
+    """The body, read block by block, while its request holds a place.
+
+    What is before the endpoints (`server.bodies`) keeps every body under the server's own cap, and
+    knows nothing of how little one of JSON may have here.
 
     Raises:
         Refusal: it is too long, or takes too long to come.
@@ -70,10 +74,7 @@ def parsed(kind: type[M], body: bytes | Mapping[str, Any]) -> M:
             return kind.model_validate_json(body)
         return kind.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        param = ".".join(map(str, first["loc"])) or None
-        told = f"{param}: {message}" if param else message
+        told, param = first_of(error)
         raise Refusal(400, told, param=param, code="invalid_value") from error
 
 

@@ -55,6 +55,10 @@ class Stream:
     is_events: bool = False
 
 
+Answers = Callable[[Call], Awaitable[Response | Stream]]
+"""Makes the answer to one kind of request."""
+
+
 class Endpoint:
     """An ASGI app that answers one kind of request.
 
@@ -69,7 +73,7 @@ class Endpoint:
 
     def __init__(
         self,
-        answer: Callable[[Call], Awaitable[Response | Stream]],
+        answer: Answers,
         limits: RestLimits,
         *,
         method: str = "POST",

@@ -16,7 +16,7 @@ _BLOCK = 2**20
 
 
 def fields_of(body: bytes, content_type: str) -> tuple[dict[str, str], bytes]:
-    """The fields of a form by name, without the brackets of lists, and the file in `file`.
+    """The fields of a form by name, lists (`name[]`) with commas, and the file in `file`.
 
     Raises:
         Refusal: it is no such form.
@@ -35,7 +35,10 @@ def fields_of(body: bytes, content_type: str) -> tuple[dict[str, str], bytes]:
         count += 1  # not len(fields): one name may come a million times
         if count > _MOST_FIELDS or len(value) > _MOST_BYTES:
             raise FormParserError("too much")
-        fields[_name(field)] = value.decode()
+        name, told = _name(field), value.decode()
+        is_more = name.endswith("[]") and name.removesuffix("[]") in fields
+        name = name.removesuffix("[]")
+        fields[name] = f"{fields[name]},{told}" if is_more else told
 
     def take_file(file: Any) -> None:
         if files or _name(file) != "file":
@@ -66,4 +69,4 @@ def fields_of(body: bytes, content_type: str) -> tuple[dict[str, str], bytes]:
 
 def _name(part: Any) -> str:
     name: bytes = part.field_name or b""
-    return name.decode().removesuffix("[]")
+    return name.decode()

@@ -6,6 +6,7 @@ import logging
 import traceback
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from echat_sdk.errors import (
@@ -15,6 +16,7 @@ from echat_sdk.errors import (
     StoreError,
     UnsupportedError,
 )
+from echat_sdk.server import refusals
 
 log = logging.getLogger(__name__)
 
@@ -51,23 +53,11 @@ class Refusal(EChatError):
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
-        kind = _KINDS.get(self.status, "invalid_request_error")
-        told = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        return {"error": told}
+        return refusals.body(self.status, self.code, str(self), param=self.param)
 
     def response(self) -> JSONResponse:
         """The whole answer."""
         return JSONResponse(self.body(), self.status, self.headers)
-
-
-_KINDS = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-    500: "server_error",
-    503: "server_error",
-    504: "server_error",
-}
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -75,6 +65,9 @@ def refusal_of(error: Exception) -> Refusal:
     match error:
         case Refusal():
             return error
+        case HTTPException():  # the server's own caps, which an endpoint's body ran into
+            code = "timeout" if error.status_code == 408 else "request_too_large"
+            return Refusal(error.status_code, str(error.detail), code=code)
         case ConsentError():
             return Refusal(403, str(error), code="consent_required")
         case AudioError():

@@ -7,7 +7,7 @@ from starlette.routing import Route
 from echat_sdk.agent.service import Service
 from echat_sdk.server.caller import Scope
 from echat_sdk.server.rest.chat import Chat
-from echat_sdk.server.rest.endpoint import Endpoint
+from echat_sdk.server.rest.endpoint import Answers, Endpoint
 from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.models import Models
 from echat_sdk.server.rest.places import Places
@@ -27,31 +27,17 @@ def routes(service: Service, limits: RestLimits | None = None) -> list[Route]:
     limits = limits or RestLimits()
     places = Places(limits)
     models = Models(service)
-    speech = Endpoint(
-        Speech(service, places, limits).answer,
-        limits,
-        scope=Scope.AUDIO,
-        places=places,
-        most=limits.json_bytes,
-    )
-    transcriptions = Endpoint(
-        Transcriptions(service, places, limits).answer,
-        limits,
-        scope=Scope.AUDIO,
-        places=places,
-        most=limits.upload_bytes,
-    )
-    chat = Endpoint(
-        Chat(service, places, limits).answer,
-        limits,
-        scope=Scope.CHAT,
-        places=places,
-        most=limits.json_bytes,
-    )
+
+    def worked(answer: Answers, scope: Scope, most: int) -> Endpoint:
+        return Endpoint(answer, limits, scope=scope, places=places, most=most)
+
+    speech = Speech(service, places, limits).answer
+    transcriptions = Transcriptions(service, places, limits).answer
+    chat = Chat(service, places, limits).answer
     return [
-        Route("/v1/audio/speech", speech),
-        Route("/v1/audio/transcriptions", transcriptions),
-        Route("/v1/chat/completions", chat),
+        Route("/v1/audio/speech", worked(speech, Scope.AUDIO, limits.json_bytes)),
+        Route("/v1/audio/transcriptions", worked(transcriptions, Scope.AUDIO, limits.upload_bytes)),
+        Route("/v1/chat/completions", worked(chat, Scope.CHAT, limits.json_bytes)),
         Route("/v1/models", Endpoint(models.all, limits, method="GET")),
         Route("/v1/models/{id}", Endpoint(models.one, limits, method="GET")),
     ]

@@ -27,12 +27,8 @@ from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.places import Places
 from echat_sdk.server.rest.refusal import Refusal
 from echat_sdk.server.rest.tokens import tokens
+from echat_sdk.server.voices import OPENAI_VOICES
 from echat_sdk.turn import SpeechDelta
-
-OPENAI_VOICES = frozenset(
-    {"alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx"}
-    | {"sage", "shimmer", "verse"}
-)
 
 _PART = 1000  # characters that a model is asked to say at once
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")

@@ -10,22 +10,27 @@ import secrets
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from echat_sdk.agent.consenting import allowed_of, check_voice, heard_by, without_refused
 from echat_sdk.agent.service import Service
 from echat_sdk.audio import Waveform, frames
+from echat_sdk.errors import UnsupportedError
 from echat_sdk.io.wav import read_audio_bytes
+from echat_sdk.protocols import Hearing
 from echat_sdk.server.rest import sse
 from echat_sdk.server.rest.bodies import Body, parsed, served
 from echat_sdk.server.rest.endpoint import Call, Stream
 from echat_sdk.server.rest.form import fields_of
 from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.places import Places
+from echat_sdk.server.rest.refusal import Refusal
+from echat_sdk.server.rest.timing import segments_of, timed, words_of
 from echat_sdk.turn import Heard, Lang, LangChoice
 
 _NAMES: dict[Lang, str] = {"en": "english", "zh": "chinese"}
+_TIMES = "timestamp_granularities"
 
 
 class TranscriptionRequest(Body):
@@ -36,7 +41,7 @@ class TranscriptionRequest(Body):
     response_format: Literal["json", "text", "verbose_json"] = "json"
     stream: bool = False
     include: str = ""
-    timestamp_granularities: str = "segment"
+    timestamp_granularities: frozenset[Literal["segment", "word"]] = frozenset({"segment"})
     known_speaker_names: str = ""
 
     @field_validator("language", mode="before")
@@ -52,12 +57,21 @@ class TranscriptionRequest(Body):
             raise ValueError("this is not told here; leave it away")
         return value
 
-    @field_validator("timestamp_granularities")
+    @field_validator("timestamp_granularities", mode="before")
     @classmethod
-    def _no_words(cls, value: str) -> str:
-        if value != "segment":
-            raise ValueError("when each word was said is not told here; leave it away")
-        return value
+    def _each(cls, value: str) -> list[str]:
+        return value.split(",")
+
+    @model_validator(mode="after")
+    def _where_they_are_told(self) -> TranscriptionRequest:
+        if self.tells_words and (self.stream or self.response_format != "verbose_json"):
+            raise ValueError("when each word was said is told in a whole verbose_json alone")
+        return self
+
+    @property
+    def tells_words(self) -> bool:
+        """Whether it is to be told when each word was said."""
+        return "word" in self.timestamp_granularities
 
 
 class Transcriptions:
@@ -86,7 +100,10 @@ class Transcriptions:
             check_voice(allowed)
             samples = await worker.call(self._read, file)
             lang = asked.language or self._service.lang
-            heard = await worker.call(self._hear, samples, lang, allowed)
+            hearing, heard = await worker.call(self._hear, samples, lang, allowed)
+            times = {}
+            if asked.response_format == "verbose_json" and not asked.stream:
+                times = await worker.call(self._times, hearing, heard, asked)
         told = _told(heard)
         if asked.stream:
             return Stream(_events(told), sse.MEDIA_TYPE, is_events=True)
@@ -95,17 +112,33 @@ class Transcriptions:
                 return PlainTextResponse(heard.transcript + "\n")
             case "verbose_json":
                 verbose = {"task": "transcribe", "language": _NAMES[heard.lang]}
-                return JSONResponse({**verbose, "duration": heard.seconds, **told})
+                return JSONResponse({**verbose, "duration": heard.seconds, **told, **times})
         return JSONResponse(told)
 
     def _read(self, file: bytes) -> Waveform:
         return read_audio_bytes(file, max_seconds=self._limits.audio_seconds)
 
-    def _hear(self, samples: Waveform, lang: LangChoice, allowed: frozenset[str] | None) -> Heard:
+    def _hear(
+        self, samples: Waveform, lang: LangChoice, allowed: frozenset[str] | None
+    ) -> tuple[Hearing, Heard]:
         hearing = self._service.model.listen(lang=lang)
         for frame in frames(samples):
             hearing.push(frame)
-        return without_refused(heard_by(hearing, allowed), allowed)
+        return hearing, without_refused(heard_by(hearing, allowed), allowed)
+
+    def _times(self, hearing: Hearing, heard: Heard, asked: TranscriptionRequest) -> dict[str, Any]:
+        try:
+            words = timed(self._service.model, hearing) if heard.transcript else ()
+        except UnsupportedError as error:
+            if asked.tells_words:
+                raise Refusal(400, str(error), param=_TIMES, code="unsupported") from error
+            return {}  # segments come unasked: who does not need them does without
+        told: dict[str, Any] = {}
+        if "segment" in asked.timestamp_granularities:
+            told["segments"] = segments_of(heard.transcript, words)
+        if asked.tells_words:
+            told["words"] = words_of(words)
+        return told
 
 
 def a_guest() -> str:

@@ -9,6 +9,6 @@ nothing is sent to an address before it has shown the call's password from there
 """
 
 from echat_sdk.server.webrtc.offer import BODY
-from echat_sdk.server.webrtc.routes import PATH, missing, routes
+from echat_sdk.server.webrtc.routes import NOT_TAKEN, PATH, not_taken, routes
 
-__all__ = ["BODY", "PATH", "missing", "routes"]
+__all__ = ["BODY", "NOT_TAKEN", "PATH", "not_taken", "routes"]

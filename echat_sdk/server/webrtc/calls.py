@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from echat_sdk.bridge import Worker
 from echat_sdk.server.limits import Limits
+from echat_sdk.server.logs import where
 from echat_sdk.server.observer import Observer, Silence
 from echat_sdk.server.seats import Refusal, Seats
 from echat_sdk.server.webrtc.call import Call
@@ -123,9 +124,9 @@ class Calls:
         self._observer.session_began()
         try:
             await call.run()
-        except Exception as error:  # one call's end is not that of the others
+        except Exception as error:  # noqa: BLE001 - one call's end is not that of the others
             self._observer.error(type(error).__name__)
-            log.exception("a call failed")
+            log.error("a call failed: %s", where(error))
         finally:
             del self._calls[call.id]
             self._seats.leave(call.caller.key)

@@ -158,6 +158,9 @@ class Channel:
         except InvalidStateError:
             self.end()
         except ValueError:  # longer than the caller's side takes
+            if event["type"] == "error":
+                self.end("not even an error fits into the caller's channel")
+                return
             fault = Fault(f"{event['type']} is too long for this channel", code="too_large")
             self._send(fault.as_event(None))
         if channel.bufferedAmount > _MOST_UNSENT:

@@ -109,9 +109,8 @@ def _session(text: str, voices: tuple[str, ...]) -> Mapping[str, Any]:
         raise Fault("session: expected one JSON object", param="session") from error
     if not isinstance(given, dict):
         raise Fault("session: expected one JSON object", param="session")
-    session = {"type": "realtime", **given}
-    event = wire.parse(json.dumps({"type": "session.update", "session": session}))
-    SessionConfig().updated(wire.check(event)["session"], voices)
+    session = wire.begun(given)
+    SessionConfig().updated(session, voices)
     return session
 
 

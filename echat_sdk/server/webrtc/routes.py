@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from echat_sdk.server.realtime.faults import Fault
-from echat_sdk.server.refusals import body, response
+from echat_sdk.server.refusals import response
 from echat_sdk.server.seats import IN_WORDS, Refusal
 from echat_sdk.server.webrtc import offer
 
@@ -22,7 +22,10 @@ PATH = "/v1/realtime/calls"
 """Where calls are offered."""
 
 MISSING = 'calls need another package; run: pip install "echat-sdk[webrtc]"'
-"""What a server says that cannot take calls."""
+"""Why a server takes no calls that lacks what they are made with."""
+
+NOT_TAKEN = "this server takes no calls; sessions are at WS /v1/realtime"
+"""Why a server takes none that was put together without."""
 
 
 def routes(calls: Calls) -> list[Route]:
@@ -55,18 +58,18 @@ def routes(calls: Calls) -> list[Route]:
     ]
 
 
-def missing() -> list[Route]:
-    """The endpoint of a server that can take no calls: it says why."""
+def not_taken(why: str) -> list[Route]:
+    """The endpoint of a server that takes no calls: it says why."""
 
     async def create(request: Request) -> JSONResponse:
-        return response(501, "webrtc_missing", MISSING)
+        return response(501, "calls_not_taken", why)
 
     return [Route(PATH, create, methods=["POST"])]
 
 
 def _wrong(fault: Fault) -> JSONResponse:
     status = 500 if fault.kind == "server_error" else 400
-    return JSONResponse(body(status, fault.code, fault.message, param=fault.param), status)
+    return response(status, fault.code, fault.message, param=fault.param)
 
 
 def _address(request: Request) -> str:

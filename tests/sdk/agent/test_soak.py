@@ -43,7 +43,7 @@ class Deaf(FakeAudio):
 
 @pytest.mark.parametrize(
     "barge_ins",
-    [pytest.param(300, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.endurance)],
+    [pytest.param(150, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.endurance)],
 )
 def test_interruptions_for_an_hour_leave_nothing_behind(barge_ins: int) -> None:
     model = FakeModel(Line("tell me everything", (" ".join(["word"] * 200),)))

@@ -36,14 +36,18 @@ def known(event: Any) -> Told:
     return whole
 
 
+def after(steps: Steps, given: Told | None) -> Send | Until | Pause | None:
+    """The next step; None at the end."""
+    try:
+        return steps.send(given)
+    except StopIteration:
+        return None
+
+
 async def lead(connection: Any, steps: Steps, told: list[Told]) -> None:
     """Do what the dialogue says, by an asynchronous client."""
-    given = None
-    while True:
-        try:
-            step = steps.send(given)
-        except StopIteration:
-            return
+    given: Told | None = None
+    while (step := after(steps, given)) is not None:
         given = None
         match step:
             case Send(event):
@@ -59,12 +63,8 @@ async def lead(connection: Any, steps: Steps, told: list[Told]) -> None:
 
 def lead_blocking(connection: Any, steps: Steps, told: list[Told], *, beta: bool = False) -> None:
     """Do what the dialogue says, by a blocking client."""
-    given = None
-    while True:
-        try:
-            step = steps.send(given)
-        except StopIteration:
-            return
+    given: Told | None = None
+    while (step := after(steps, given)) is not None:
         given = None
         match step:
             case Send(event):

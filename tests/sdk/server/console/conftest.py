@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ def _watched(anything: bool) -> str:
     return _WATCHED.replace('"/tap.js"', f"URL.createObjectURL({module})") if anything else _WATCHED
 
 
+@contextmanager
+def hearing(playwright: Playwright, speaker: Path) -> Iterator[Browser]:
+    """A browser whose microphone hears a file."""
+    opened = playwright.chromium.launch(
+        executable_path="/usr/bin/chromium",
+        args=[*_ARGUMENTS, f"--use-file-for-fake-audio-capture={speaker}"],
+    )
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
@@ -80,12 +92,8 @@ def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
     samples, rate = soundfile.read(SPOKEN / "sad.wav", dtype="int16")
     # Played over and over: who has spoken waits for an answer.
     soundfile.write(speaker, np.pad(samples, (rate // 5, 20 * rate)), rate)
-    opened = playwright.chromium.launch(
-        executable_path="/usr/bin/chromium",
-        args=[*_ARGUMENTS, f"--use-file-for-fake-audio-capture={speaker}"],
-    )
-    yield opened
-    opened.close()
+    with hearing(playwright, speaker) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +123,14 @@ def context(browser: Browser, site: Site) -> Iterator[Callable[..., BrowserConte
     opened: list[BrowserContext] = []
     asks: list[str] = []
 
-    def open_(**settings: Any) -> BrowserContext:
+    def open_(script: str = "", **settings: Any) -> BrowserContext:
         made = browser.new_context(
             **{"viewport": DESK, "locale": "en-GB", "permissions": ["microphone"], **settings}
         )
         opened.append(made)
         made.on("request", lambda asked: asks.append(asked.url))
         made.add_init_script(_watched(settings.get("bypass_csp", False)))
+        made.add_init_script(script)
         return made
 
     yield open_

@@ -83,6 +83,12 @@ HAPPY = Said(
     "joyful",
     seconds=4.0,
 )
+QUESTION = Said(
+    "",
+    "I am an AI, not a person. May I listen to you? Please say yes or no.",
+    cues(neutral=1.0),
+    "neutral",
+)
 CHINESE = Said(
     "我的小狗昨天死了，我心里特别难过。",
     "听到这个我很难过。它陪了你那么久，家里一下子空了，这种心疼是真的。",
@@ -106,6 +112,7 @@ class Realtime:
         self.greets = True
         self.reply = SAD
         self.text_only = False
+        self.disclosure = disclosure("en", RUN | {Purpose.STORE_TRANSCRIPT}).text
         self._ids = itertools.count(1)
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=10_000)
         self._socket: WebSocket | None = None
@@ -197,6 +204,21 @@ class Realtime:
             self.end(response, item, said)
         return item
 
+    def ask(self, said: Said) -> None:
+        """Tell aloud what there is to know, and ask."""
+        response = f"resp_{next(self._ids)}"
+        self.send("response.created", response={"id": response, "status": "in_progress"})
+        item = self.speak(response, said, ends=False)
+        self.send("response.output_audio.done", response_id=response, item_id=item)
+        self.send("response.done", response={"id": response, "status": "completed"})
+
+    def answer(self, state: str) -> None:
+        """What came of the question."""
+        asked = self.said("echat.consent.ask")[-1]["purposes"]
+        if state != "unanswered":
+            self.purposes.update(dict.fromkeys(asked, state))
+        self.send("echat.consent.answered", state=state, **self._agreed())
+
     def write(self, response: str, said: Said) -> str:
         item = f"item_a{next(self._ids)}"
         at = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
@@ -207,7 +229,7 @@ class Realtime:
         self.end(response, item, said)
         return item
 
-    def end(self, response: str, item: str, said: Said) -> None:
+    def end(self, response: str, item: str, said: Said, *, is_farewell: bool = False) -> None:
         turn = f"turn_{response}"
         self.kept.append(turn)
         done = {"id": item, "type": "message", "role": "assistant", "status": "completed"}
@@ -230,6 +252,7 @@ class Realtime:
                         "done": 0.73,
                     },
                     "turn_id": turn,
+                    "farewell": is_farewell,
                     "safety": None,
                 },
             },
@@ -294,13 +317,13 @@ class Realtime:
             "echat": {
                 "model": "echat-lite",
                 "user": self.is_user,
-                "deployment": "public",
-                "disclosure": disclosure("en", RUN | {Purpose.STORE_TRANSCRIPT}).text,
+                "deployment": "service",
+                "disclosure": self.disclosure,
                 "lang": "auto",
                 "think": "tag",
                 "voices": ["heart", "sky", "zf_xiaoxiao"],
-                "purposes": self.purposes,
-                "allowed": self._allowed(),
+                **self._agreed(),
+                "barred": sorted(self.barred),
                 "events": [],
             },
         }
@@ -315,6 +338,10 @@ class Realtime:
                 told = event["session"]
                 self.text_only = told.get("output_modalities") == ["text"]
                 self.send("session.updated", session=self._session())
+            case "echat.consent.ask":
+                self.ask(QUESTION)
+            case "response.cancel" if self.said("echat.consent.ask"):
+                self.answer("unanswered")
             case "echat.consent.update":
                 self._agree(event)
             case "echat.memory.retrieve":
@@ -362,12 +389,10 @@ class Realtime:
             self._refuse(event, "consent", "nobody can agree to infer_emotion here")
             return
         self.purposes.update(dict.fromkeys(event["purposes"], event["state"]))
-        self.send(
-            "echat.consent.updated",
-            purposes=dict(self.purposes),
-            allowed=self._allowed(),
-            deleted={},
-        )
+        self.send("echat.consent.updated", **self._agreed(), deleted={})
+
+    def _agreed(self) -> dict[str, Any]:
+        return {"purposes": dict(self.purposes), "allowed": self._allowed()}
 
     def _forget(self, event: dict[str, Any]) -> None:
         gone = [event.get("turn_id", self.kept[-1])] if event["scope"] == "turn" else [*self.kept]
@@ -408,10 +433,15 @@ registerProcessor("tap", class extends AudioWorkletProcessor {
 
 @dataclass
 class Site:
-    """Where a browser finds it."""
+    """Where a browser finds it.
+
+    Attributes:
+        refused: Paths that were asked for with a key that is none.
+    """
 
     url: str
     realtime: Realtime = field(default_factory=Realtime)
+    refused: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -425,7 +455,10 @@ def serving() -> Iterator[Site]:
 
     async def models(request: Request) -> Response:
         words = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return JSONResponse({"data": []}, 200 if words in (SECRET, KEY) else 401)
+        if words not in (SECRET, KEY):
+            site.refused.append(request.url.path)
+            return JSONResponse({"error": {}}, 401)
+        return JSONResponse({"data": []})
 
     async def tap(request: Request) -> Response:
         return Response(TAP, media_type="text/javascript")

@@ -186,7 +186,7 @@ def test_who_interrupts_stops_the_sound_and_the_server_is_told_how_much_was_hear
     ]
     assert abs(cut["audio_end_ms"] - 1000 * max(same) / RATE) < 90
     expect(page.locator(".entry.agent s").first).to_be_visible()
-    expect(page.locator(".entry.agent .status").first).to_have_text("interrupted")
+    expect(page.locator(".entry.agent .outcome").first).to_have_text("interrupted")
     assert realtime.said("conversation.item.retrieve")[0]["item_id"] == item
 
 
@@ -304,14 +304,46 @@ def test_where_nobody_is_asked_for_consent_the_page_does_not_ask(
     assert site.realtime.said("echat.consent.update") == []
 
 
-def test_what_may_not_be_agreed_to_is_told_as_the_server_tells_it(
+def test_what_nobody_may_agree_to_here_is_shown_as_such_and_not_asked_for(
     visit: Visit, site: Site, realtime: Realtime
 ) -> None:
     site.realtime = Realtime(barred=frozenset({"infer_emotion"}))
     page = visit()
-    page.check("#ask-infer_emotion")
+    expect(page.locator("#ask-infer_emotion")).to_be_disabled()
+    expect(page.locator("#ask-infer_emotion-words")).to_contain_text("nobody can agree to it")
+    page.check("#ask-process_voice")
     page.click("#consent-go")
-    expect(page.locator("#trouble")).to_contain_text("nobody can agree to infer_emotion here")
+    expect(page.locator("#talk")).to_be_visible()
+    updates = site.realtime.said("echat.consent.update")
+    asked = {purpose for event in updates for purpose in event["purposes"]}
+    assert "process_voice" in asked
+    assert "infer_emotion" not in asked
+    page.click("#views [data-view=memory]")
+    expect(page.locator("#agreed-infer_emotion")).to_be_disabled()
+    expect(page.locator("#trouble")).to_be_empty()
+
+
+def test_who_merely_opens_the_page_tries_no_key(
+    visit: Visit, site: Site, realtime: Realtime
+) -> None:
+    page = visit(link=False)
+    expect(page.locator("#gate h2")).to_have_text("Come in")
+    assert site.refused == []
+
+
+def test_the_server_is_told_which_language_the_reader_reads(
+    visit: Visit, realtime: Realtime
+) -> None:
+    page = visit(locale="zh-CN")
+    expect(page.locator("#consent")).to_be_visible()
+    page.click("#lang")
+    updates = realtime.wait(lambda: realtime.said("session.update")[1:], "the update")
+    told = [event["session"]["echat"]["lang"] for event in realtime.said("session.update")]
+    assert told == ["zh", "en"]
+    assert updates[0]["session"]["echat"]["events"]
+    realtime.disclosure = "In another language."
+    page.click("#lang")
+    expect(page.locator("#disclosure")).to_contain_text("In another language.")
 
 
 def test_a_lost_connection_is_taken_up_again_and_what_was_agreed_is_said_again(
@@ -432,7 +464,7 @@ def test_devices_voice_and_silence_are_the_users_to_choose(
 def test_the_page_speaks_chinese_and_remembers_that_it_should(
     talking: Visit, realtime: Realtime
 ) -> None:
-    page = talking(clean=False)  # without a link the browser tells that the door is shut
+    page = talking()
     page.click("#lang")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(page.locator("#state")).to_have_text("麦克风已关闭")

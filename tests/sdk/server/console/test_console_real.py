@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from echat_sdk import load_model
 from echat_sdk.audio import SAMPLE_RATE, frames
+from tests.sdk.server.console.linked import linked
 from tests.sdk.server.console.scripted import RATE, Realtime
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -26,19 +23,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 @pytest.fixture
 def link(tmp_path: Path) -> Iterator[str]:
     """The one-time link of a server of the test's own."""
-    serve = [sys.executable, "-m", "echat_sdk", "serve", "--port", "0", "--user", "ada"]
-    with subprocess.Popen(
-        serve,
-        env={**os.environ, "ECHAT_STORE": f"sqlite:///{tmp_path / 'memory.db'}"},
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        told = next(line for line in server.stdout if line.startswith("open once: "))
-        yield told.removeprefix("open once: ").strip()
-        server.send_signal(signal.SIGINT)
-        server.send_signal(signal.SIGINT)
+    with linked(tmp_path / "memory.db") as shown:
+        yield shown
 
 
 def test_the_page_hears_answers_aloud_shows_the_emotion_and_forgets(

@@ -115,6 +115,12 @@ def test_every_state_of_the_kiosk_is_usable_by_all(
     site.realtime = realtime = Realtime(user=False)
     page = visit("/kiosk", **_settings(size, scheme, locale))
     gallery = Gallery(page, artefacts, f"kiosk-{request.node.callspec.id}", scheme)
+    expect(page.locator("#asleep")).to_be_visible()
+    gallery.take("asleep")
+    expect(page.locator("#answer")).not_to_be_empty(timeout=25_000)  # its microphone speaks
+    gallery.take("asking")
+    page.click("#no")
+    page.click("#wake")
     expect(page.locator("#ask")).to_be_visible()
     gallery.take("ask")
     page.click("#no")

@@ -30,7 +30,7 @@ def test_the_modules_that_compute_pass_their_own_tests(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
-    assert len(tests) == 6
+    assert len(tests) == 7
 
 
 def test_the_page_places_emotions_where_the_memory_does() -> None:

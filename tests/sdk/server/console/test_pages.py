@@ -70,6 +70,12 @@ def test_the_purposes_are_told_in_the_words_of_the_consents(client: TestClient) 
     assert answer.headers["content-type"] == "application/json"
 
 
+def test_the_pages_are_told_whether_a_key_is_needed(client: TestClient) -> None:
+    assert client.get("/console/door.json").json() == {"needs_key": True}
+    open_ = TestClient(Starlette(routes=console.routes(needs_key=False)))
+    assert open_.get("/console/door.json").json() == {"needs_key": False}
+
+
 def test_no_page_has_script_or_style_of_its_own_or_names_another_site() -> None:
     for name in FILES:
         text = (PAGE / name).read_text()

@@ -21,6 +21,7 @@ from echat_sdk.config import Settings
 from echat_sdk.server.door import Access
 from echat_sdk.server.keys import Keys
 from echat_sdk.server.limits import Limits
+from echat_sdk.server.metrics import Metrics
 from echat_sdk.server.serving import Listening
 from echat_sdk.testing import FakeModel, RAMMemory
 from echat_sdk.testing.audio import ScriptedVAD
@@ -123,6 +124,19 @@ def test_a_missing_package_is_told_with_what_installs_it(
     assert 'uvicorn; run: pip install "echat-sdk[server]"' in capsys.readouterr().err
 
 
+def test_without_the_package_of_calls_a_server_says_why_it_takes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "aiortc" else find(name)
+    )
+    service = Service(FakeModel(), RAMMemory(), RAMMemory, ScriptedVAD)
+    why = serve._calls(service, Limits(), Metrics(), "")
+    assert isinstance(why, str)
+    assert 'pip install "echat-sdk[webrtc]"' in why
+
+
 @contextmanager
 def scripted(_: Settings) -> Iterator[Service]:
     yield Service(FakeModel(), RAMMemory(), RAMMemory, ScriptedVAD)
@@ -138,7 +152,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Access]]:
         apps.append((made(service, access, *rest, **more), access))
         return apps[-1][0]
 
-    async def begin(app: Any, listening: Listening, drain: float, page: Any) -> None:
+    async def begin(app: Any, listening: Listening, drain: float, page: Any, *_: Any) -> None:
         page.began(4321)
         async with app.router.lifespan_context(app):
             pass

@@ -264,6 +264,7 @@ def test_failures_are_counted_for_a_whole_ipv6_network() -> None:
     assert seen("2001:db8::1") == seen("2001:db8::ffff") != seen("2001:db8:0:1::1")
     assert seen("192.0.2.1") != seen("192.0.2.2")
     assert seen("fe80::1%eth0") == "fe80::/64"
+    assert seen("::ffff:192.0.2.1") == seen("192.0.2.1") != seen("::ffff:192.0.2.2")
     assert _address({"client": None}) == ""
 
 

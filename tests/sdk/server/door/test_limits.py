@@ -15,14 +15,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.testclient import WebSocketDenialResponse
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from echat_sdk.agent.service import Service
+from echat_sdk.server import app, rest
 from echat_sdk.server.allowance import Allowance, Allowances
 from echat_sdk.server.bodies import Bodies
+from echat_sdk.server.caller import Caller
+from echat_sdk.server.door import Access
 from echat_sdk.server.limits import Limits
 from echat_sdk.server.seats import Refusal, Seats
+from echat_sdk.server.tickets import ClientSecrets
+from echat_sdk.testing import FakeModel, RAMMemory
+from echat_sdk.testing.audio import ScriptedVAD
 from echat_sdk.testing.virtual_time import VirtualTimeLoop
 from tests.sdk.server.door import parts
 from tests.sdk.server.door.parts import REALTIME, Server, bearer, code
@@ -31,7 +38,7 @@ PAGE = {"Origin": "http://localhost:8080"}
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sessions": 0}, {"queue": -1}, {"audio_rate": 0.5}, {"sesions": 1}]
+    "wrong", [{"sessions": 0}, {"connections": -1}, {"audio_rate": 0.5}, {"sesions": 1}]
 )
 def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
@@ -239,6 +246,21 @@ def test_a_body_that_is_too_long_is_refused_said_or_not(server: Server) -> None:
             assert (response.status_code, code(response)) == (413, "too_large")
             assert "content-security-policy" in response.headers
         assert client.post("/v1/audio/speech", content=b"x" * 2000, headers=key).is_success
+
+
+def test_an_endpoint_that_runs_into_the_servers_cap_tells_it_as_its_own() -> None:
+    service = Service(FakeModel(), RAMMemory(), RAMMemory, ScriptedVAD)
+    access = Access(ClientSecrets(1, 1), nobody=Caller("nobody"))
+    limits = Limits(upload_bytes=2000)
+    made = app.build(service, access=access, limits=limits, routes=rest.routes(service))
+
+    def parts() -> object:
+        for _ in range(100):
+            yield b"x" * 100
+
+    with TestClient(made, base_url="http://localhost") as client:
+        unsaid = client.post("/v1/audio/transcriptions", content=parts())  # type: ignore[arg-type]
+    assert (unsaid.status_code, code(unsaid)) == (413, "request_too_large")
 
 
 async def test_of_a_body_that_says_it_is_too_long_nothing_is_read() -> None:

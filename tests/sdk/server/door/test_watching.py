@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -197,3 +204,110 @@ def test_a_turn_that_failed_is_a_span_that_says_so(spans: InMemorySpanExporter) 
 
 def test_without_an_sdk_a_turn_is_told_to_nobody() -> None:
     tracing.tell(TURN)
+
+
+@dataclass
+class Collector:
+    """A collector of spans on loopback."""
+
+    url: str
+    bodies: list[bytes] = field(default_factory=list)
+
+    @property
+    def spans(self) -> dict[str, str]:
+        """The names of what came, and of the service that sent each."""
+        found: dict[str, str] = {}
+        for body in self.bodies:
+            for each in ExportTraceServiceRequest.FromString(body).resource_spans:
+                told = {pair.key: pair.value.string_value for pair in each.resource.attributes}
+                for scope in each.scope_spans:
+                    found |= {span.name: told["service.name"] for span in scope.spans}
+        return found
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    class Takes(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/traces"
+            made.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Takes) as server:
+        made = Collector(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield made
+        server.shutdown()
+        thread.join()
+
+
+SERVES = f"""
+from echat_sdk.server import logs, tracing
+from echat_sdk.turn import Timings, Turn
+logs.set_up(as_json=False)
+with tracing.exported():
+    tracing.tell(Turn({WORDS!r}, reply={WORDS!r}, timings=Timings(0.2, 0.25, 0.3, 0.4, 0.9)))
+"""
+
+
+def served(before: str = "", **environment: str) -> str:
+    """What a process that tells of one turn writes on its error stream."""
+    variables = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", before + SERVES],
+        env={**variables, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=15,
+    )
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "kiosk"])
+def test_spans_of_a_turn_reach_the_collector_that_the_variables_name_and_hold_no_words(
+    collector: Collector, name: str
+) -> None:
+    named = {"OTEL_SERVICE_NAME": name} if name else {}
+    assert served(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **named) == ""
+    steps = ("turn", "hear", "think", "write", "speak")
+    assert collector.spans == dict.fromkeys(steps, name or "echat")
+    assert b"Rex" not in b"".join(collector.bodies)
+
+
+def test_a_collector_that_is_away_holds_nobody_up_and_gives_no_traceback() -> None:
+    away = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    told = served(**away)
+    assert "Traceback" not in told
+    assert "Rex" not in told
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+    ],
+)
+def test_no_span_is_sent_where_the_variables_say_so(
+    collector: Collector, environment: dict[str, str]
+) -> None:
+    told = served(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **environment)
+    assert not collector.bodies
+    assert ("opentelemetry-instrument" in told) == ("grpc" in environment.values())
+
+
+def test_who_set_opentelemetry_up_before_is_left_to_it(collector: Collector) -> None:
+    before = (
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "trace.set_tracer_provider(TracerProvider())\n"
+    )
+    assert served(before, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) == ""
+    assert not collector.bodies

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from openai.types.realtime import RealtimeServerEvent
@@ -72,42 +72,49 @@ RESPOND: Told = {"type": "response.create"}
 SPOKEN = [append(sound(1)), append(quiet(2))]
 """A turn that is spoken and ends."""
 
+ODD_FUNCTIONS: list[Told] = [
+    {"parameters": 5},
+    {"parameters": {"properties": []}},
+    {"parameters": {"required": 5}},
+    {"parameters": {"required": ["x"] * 100}},
+    {"parameters": {"properties": {str(number): {} for number in range(100)}}},
+    {"parameters": {"properties": {"x": {"enum": [str(number) for number in range(2000)]}}}},
+    {"parameters": {"properties": {"x": {"enum": 5}}}},
+    {"parameters": {"properties": {"x": {"type": [[]]}}}},
+    {"parameters": {"properties": {"class": {"type": "string"}}}},
+    {"parameters": {"properties": {"model_dump": {"type": "string"}}}},
+    {"parameters": {"properties": {"_x": {"type": "string"}}}},
+    {"echat": 5},
+    {"echat": {"examples": [1]}},
+    {"echat": {"examples": {"do it": 5}}},
+]
+"""What makes a function one that cannot be offered."""
+
 
 @dataclass
-class Client:
-    """What a session tells, and what has been told so far.
+class Listener:
+    """Who is told what happens, in a session or a call.
 
     Attributes:
         told: Events and when they came.
     """
 
-    put: asyncio.Queue[Told | None]
+    patience: ClassVar[Seconds] = 120
+
     told: list[tuple[Seconds, Told]] = field(default_factory=list)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, event: Told) -> None:
-        json.dumps(event)
         self.told.append((asyncio.get_running_loop().time(), event))
         self.came.set()
 
-    def send(self, *events: Told) -> None:
-        for event in events:
-            self.put.put_nowait(event)
-
     async def until(self, kind: str, count: int = 1) -> Told:
         """Wait for the so manyth event of a kind."""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(self.patience):
             while len(found := self.of(kind)) < count:
                 self.came.clear()
                 await self.came.wait()
         return found[count - 1]
-
-    async def speak(self, seconds: Seconds, pause: Seconds = 0.0) -> None:
-        """Speak as a microphone does: 100 ms at a time, as time passes."""
-        for audio, length in ((sound(0.1), seconds), (quiet(0.1), pause)):
-            for _ in range(round(length / 0.1)):
-                self.send(append(audio))
-                await asyncio.sleep(0.1)
 
     def of(self, kind: str) -> list[Told]:
         return [event for _, event in self.told if event["type"] == kind]
@@ -120,6 +127,28 @@ class Client:
             if not (kinds and kinds[-1] == event["type"] and kinds[-1].endswith("delta")):
                 kinds.append(event["type"])
         return kinds
+
+
+@dataclass
+class Client(Listener):
+    """Who talks in a session."""
+
+    put: asyncio.Queue[Told | None] = field(default_factory=asyncio.Queue)
+
+    def take(self, event: Told) -> None:
+        json.dumps(event)
+        super().take(event)
+
+    def send(self, *events: Told) -> None:
+        for event in events:
+            self.put.put_nowait(event)
+
+    async def speak(self, seconds: Seconds, pause: Seconds = 0.0) -> None:
+        """Speak as a microphone does: 100 ms at a time, as time passes."""
+        for audio, length in ((sound(0.1), seconds), (quiet(0.1), pause)):
+            for _ in range(round(length / 0.1)):
+                self.send(append(audio))
+                await asyncio.sleep(0.1)
 
     @property
     def errors(self) -> list[Told]:
@@ -158,7 +187,7 @@ def converse(
     made: list[Client] = []
 
     async def main() -> None:
-        client = Client(asyncio.Queue())
+        client = Client()
         made.append(client)
         session = Session(
             service, caller or Caller("key", user="ada"), "echat", client.take, LoudVAD()

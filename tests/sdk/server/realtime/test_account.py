@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from echat_memory import GuestMemory, SQLMemory, in_words
-from echat_sdk.consent import REMEMBERED, RUN, Purpose
+from echat_sdk.consent import REMEMBERED, RUN, Purpose, barred_in
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.server.caller import Caller
 from echat_sdk.testing import FakeModel, Line
@@ -159,3 +159,29 @@ def test_of_a_guest_no_mood_is_kept(memory: SQLMemory) -> None:
         FakeModel(), [{"type": "echat.mood.retrieve"}], memory=GuestMemory(unasked=RUN)
     )
     assert [error["code"] for error in client.errors] == ["unsupported"]
+
+
+def test_what_a_guest_answers_counts_for_the_session() -> None:
+    client = converse(FakeModel(), [AGREE], memory=GuestMemory())
+    told = client.of("echat.consent.updated")[0]
+    assert told["allowed"] == sorted(REMEMBERED)
+    assert told["deleted"] == {}
+
+
+def test_a_session_tells_what_nobody_can_agree_to_here() -> None:
+    memory = GuestMemory(barred=barred_in("workplace"))
+    client = converse(FakeModel(), [update()], memory=memory)
+    for kind in ("session.created", "session.updated"):
+        told = client.of(kind)[0]["session"]["echat"]["barred"]
+        assert told == ["infer_emotion", "store_emotion"]
+
+
+def test_an_answer_tells_whether_it_was_a_goodbye() -> None:
+    async def script(client: Client) -> None:
+        for number, words in enumerate(("Goodbye!", "They said goodbye to me."), 1):
+            client.send(typed(words), RESPOND)
+            await client.until("response.done", number)
+
+    client = converse(FakeModel(), script, memory=GuestMemory())
+    told = [event["response"]["echat"]["farewell"] for event in client.of("response.done")]
+    assert told == [True, False]

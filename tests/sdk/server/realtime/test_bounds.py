@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from echat_sdk.agent.ear import Ear
+from echat_sdk.agent.lines import LINES
 from echat_sdk.agent.service import Service
 from echat_sdk.bridge import Worker
 from echat_sdk.server.caller import Caller
@@ -21,6 +22,7 @@ from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.realtime.items import MOST_HEARD, Conversation, Item, from_client
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
 from tests.sdk.server.realtime.talk import (
+    ODD_FUNCTIONS,
     RESPOND,
     Client,
     LoudVAD,
@@ -37,23 +39,7 @@ from tests.sdk.server.realtime.talk import (
 COMMIT = {"type": "input_audio_buffer.commit"}
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"parameters": 5},
-        {"parameters": {"properties": []}},
-        {"parameters": {"required": 5}},
-        {"parameters": {"properties": {str(number): {} for number in range(100)}}},
-        {"parameters": {"properties": {"x": {"enum": 5}}}},
-        {"parameters": {"properties": {"x": {"type": [[]]}}}},
-        {"parameters": {"properties": {"class": {"type": "string"}}}},
-        {"parameters": {"properties": {"model_dump": {"type": "string"}}}},
-        {"parameters": {"properties": {"_x": {"type": "string"}}}},
-        {"echat": 5},
-        {"echat": {"examples": [1]}},
-        {"echat": {"examples": {"do it": 5}}},
-    ],
-)
+@pytest.mark.parametrize("given", ODD_FUNCTIONS)
 def test_a_function_of_an_odd_shape_is_refused_and_the_session_goes_on(given: Told) -> None:
     tool = {"type": "function", "name": "look", **given}
     client = converse(FakeModel(), [update(tools=[tool]), typed("hello"), RESPOND])
@@ -87,6 +73,16 @@ def test_what_is_said_unasked_is_a_response_that_is_active_and_can_be_cancelled(
     ]
     done = [event["response"]["status"] for event in client.of("response.done")]
     assert done == ["cancelled", "completed"]
+
+
+def test_what_is_cut_off_before_a_word_of_it_was_said_takes_no_later_line_along() -> None:
+    detection = {"type": "server_vad", "idle_timeout_ms": 5000}
+    idle = update(audio={"input": {"turn_detection": detection}})
+    client = converse(FakeModel(), [idle, RESPOND, {"type": "response.cancel"}])
+    assert client.of("input_audio_buffer.timeout_triggered")
+    done = [event["response"]["status"] for event in client.of("response.done")]
+    assert done[:2] == ["cancelled", "completed"]
+    assert LINES["there"]["en"] in client.text()
 
 
 def test_silence_that_is_to_be_answered_ends_its_response() -> None:

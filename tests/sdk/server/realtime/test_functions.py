@@ -116,6 +116,25 @@ def test_a_refused_update_changes_nothing() -> None:
     assert (session["instructions"], session["tools"]) == ("", [])
 
 
+def test_of_many_functions_one_bad_one_changes_nothing_and_others_have_their_turn() -> None:
+    good = [{**WEATHER, "name": f"weather_{number}"} for number in range(127)]
+    turns: list[int] = []
+
+    async def script(client: Client) -> None:
+        client.send(update(tools=[*good, {**WEATHER, "name": "no spaces"}], instructions="x"))
+        while not client.errors:
+            turns.append(1)
+            await asyncio.sleep(0)
+        client.send(update(tools=good))
+        await client.until("session.updated")
+        client.send(update(output_modalities=["text"]))
+
+    client = converse(FakeModel(), script)
+    assert len(turns) > 100
+    first = client.of("session.updated")[0]["session"]
+    assert (first["instructions"], len(first["tools"])) == ("", 127)
+
+
 def test_arguments_are_checked_as_the_schema_has_them() -> None:
     tool = client_tool(WEATHER, never)
     assert tool.check({"town": "Oslo", "days": 2, "unit": "c"})["days"] == 2

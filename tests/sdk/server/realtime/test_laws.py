@@ -11,8 +11,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from echat_sdk.agent.service import Service
 from echat_sdk.audio import AudioFrame, Seconds
+from echat_sdk.consent import RUN, Consent, Consents, ConsentState, answered
 from echat_sdk.cues import Cues
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.realtime.codec import PCM16
@@ -29,7 +31,15 @@ from echat_sdk.server.realtime.endpoint import Realtime
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory, virtual_time
 from echat_sdk.tools import Tool, ToolCall
 from echat_sdk.turn import Delta, Heard, Lang, LangChoice, Recollection, SpeechDelta, TextDelta
-from tests.sdk.server.realtime.talk import LoudVAD, Told, quiet, typed, update, valid
+from tests.sdk.server.realtime.talk import (
+    ODD_FUNCTIONS,
+    LoudVAD,
+    Told,
+    quiet,
+    typed,
+    update,
+    valid,
+)
 
 USERS = ("zelda", "wotan")
 LOUDNESS = {"zelda": 0x0F0F, "wotan": 0x2323}  # by which the model knows who speaks
@@ -44,7 +54,7 @@ class Echoing(FakeModel):
     """Answers with all that it heard and remembers, in a voice as loud as who is answered."""
 
     def listen(self, *, lang: LangChoice = "auto") -> Hears:
-        return Hears(self, Line(""), "en")
+        return Hears(self, Line(""), "zh" if lang == "zh" else "en")
 
     def tool_chooser(self, tools: Any) -> Chooses:
         return Chooses({tool.name: tool for tool in tools})
@@ -64,6 +74,8 @@ class Hears(FakeHearing):
             return Heard(self._given[0], "en", self._given[1])
         if self._loudest < 1000:
             return Heard("", "en", Cues(), self._frames * 0.02)
+        if self._lang == "zh":  # nobody is heard in Chinese but who is asked in it
+            return Heard("我同意。", "zh", Cues(), self._frames * 0.02)
         # Between them is what neither said: PCM that is taken for G.711.
         near = [who for who, loud in LOUDNESS.items() if 0.98 * loud < self._loudest < 1.25 * loud]
         who = near[0] if near else "somebody"
@@ -87,6 +99,34 @@ def voice(text: str) -> Iterator[SpeechDelta]:
     loud = LOUDNESS["wotan"] if "wotan" in text else LOUDNESS["zelda"] if "zelda" in text else 100
     if words := len(text.split()):
         yield SpeechDelta(np.full(1200 * min(words, 30), loud, np.int16), 24_000, text)
+
+
+class Agrees(RAMMemory):
+    """Everybody is heard until they say no."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[str, dict[str, Consent]] = {}
+
+    def consents(self, user: str) -> Consents:
+        return Consents(dict(self._given.get(user, {})), unasked=RUN)
+
+    def allowed(self, user: str) -> frozenset[str]:
+        return self.consents(user).allowed(datetime.now(UTC))
+
+    def consent(
+        self,
+        user: str,
+        purposes: str | Collection[str],
+        state: ConsentState = ConsentState.GRANTED,
+        *,
+        version: str = "",
+        channel: str = "",
+    ) -> dict[str, int]:
+        said = {"version": version, "channel": channel, "now": datetime.now(UTC)}
+        new = answered(self.consents(user), purposes, state, **said)
+        self._given.setdefault(user, {}).update(new)
+        return {}
 
 
 @dataclass
@@ -214,6 +254,9 @@ EVENTS: Mapping[str, st.SearchStrategy[Any]] = {
     "echat.consent.update": st.fixed_dictionaries(
         {"purposes": PURPOSES, "state": st.sampled_from(["granted", "denied", "?"])}
     ),
+    "echat.consent.ask": st.fixed_dictionaries(
+        {"purposes": PURPOSES}, optional={"lang": st.sampled_from(["en", "zh", "fr"])}
+    ),
     "echat.memory.retrieve": st.just({}),
     "echat.memory.forget": st.sampled_from(
         [{"scope": "all"}, {"scope": "today"}, {"scope": "turn"}, {"scope": "turn", "turn_id": "x"}]
@@ -227,6 +270,7 @@ ANSWERED = {
     "conversation.item.retrieve": "conversation.item.retrieved",
     "conversation.item.truncate": "conversation.item.truncated",
     "conversation.item.delete": "conversation.item.deleted",
+    "echat.consent.ask": "echat.consent.answered",
     "echat.consent.update": "echat.consent.updated",
     "echat.memory.retrieve": "echat.memory.retrieved",
     "echat.memory.forget": "echat.memory.forgotten",
@@ -241,24 +285,11 @@ VALID = st.sampled_from(_BODIES).flatmap(
 )
 FIELDS = (
     "session", "audio", "item", "item_id", "content_index", "audio_end_ms", "response",
-    "response_id", "previous_item_id", "purposes", "state", "scope", "turn_id",
+    "response_id", "previous_item_id", "purposes", "state", "lang", "scope", "turn_id",
 )  # fmt: skip
 FUZZED = st.tuples(VALID, st.sampled_from(FIELDS), JSON).map(
     lambda three: {**three[0], three[1]: three[2]}
 )
-ODD_TOOLS: list[Told] = [
-    {"parameters": 5},
-    {"parameters": {"properties": []}},
-    {"parameters": {"required": 5}},
-    {"parameters": {"properties": {"x": {"enum": 5}}}},
-    {"parameters": {"properties": {"x": {"type": [[]]}}}},
-    {"parameters": {"properties": {"class": {"type": "string"}}}},
-    {"parameters": {"properties": {"model_dump": {"type": "string"}}}},
-    {"parameters": {"properties": {"_x": {"type": "string"}}}},
-    {"echat": 5},
-    {"echat": {"examples": [1]}},
-    {"echat": {"examples": {"do it": 5}}},
-]
 BROKEN = st.sampled_from(
     [
         {"type": "nothing.known"},
@@ -276,13 +307,14 @@ BROKEN = st.sampled_from(
         {"type": "response.create", "response": 5},
         {"type": "response.create", "response": {"output_modalities": ["smell"]}},
         {"type": "echat.consent.update"},
+        {"type": "echat.consent.ask", "purposes": []},
         {"type": "echat.memory.forget", "scope": 5},
         update(tools=[{"type": "function", "name": "no name"}]),
         update(tools=[{"type": "function", "name": "f", "parameters": {"properties": {"x": 5}}}]),
         update(instructions="x" * 40_000),
         update(audio={"output": {"speed": 2.0}}),
         {"type": "session.update", "session": "$deep"},
-        *(update(tools=[{"type": "function", "name": "f", **given}]) for given in ODD_TOOLS),
+        *(update(tools=[{"type": "function", "name": "f", **given}]) for given in ODD_FUNCTIONS),
     ]
 )
 RAW = st.sampled_from(["", "{", "[]", '"x"', '{"type": 5}', b"\xff\xfe", b"\x00", "[" * 10_000])
@@ -298,6 +330,7 @@ STEPS = (
     | st.tuples(st.just("turn"), st.just({}))
     | st.tuples(st.just("send"), st.just({"type": "response.create"}))
     | st.tuples(st.just("silent turn"), st.just({}))
+    | st.tuples(st.just("asked"), st.sampled_from([0.0, 1.0, 3.0]))
 )
 STAYS = st.sampled_from([True, True, True, False])
 HISTORIES = st.lists(st.tuples(st.sampled_from(USERS), STEPS), max_size=14)
@@ -401,6 +434,13 @@ class Talker:
             case "turn":
                 self.send("send", typed(f"{self.who} asks"), other)
                 self.send("send", {"type": "response.create"}, other)
+            case "asked":
+                purposes = ["process_voice", "infer_emotion"]
+                ask = {"type": "echat.consent.ask", "purposes": purposes, "lang": "zh"}
+                self.send("send", ask, other)
+                await asyncio.sleep(given_)
+                await self.speak(self.voice(0.1), 0.3, other)
+                await self.speak(quiet(0.1), 1.0, other)
             case "silent turn":
                 self.send("send", update(audio={"input": {"turn_detection": None}}), other)
                 await self.speak(quiet(0.1), 0.3, other)
@@ -420,7 +460,7 @@ def lived(history: list[tuple[str, tuple[str, Any]]], stays: bool) -> dict[str, 
         history: Who does what, in that order.
         stays: Whether they wait until all is answered; else they are gone at once, unread.
     """
-    service = Service(Echoing(), RAMMemory(), RAMMemory, LoudVAD)
+    service = Service(Echoing(), Agrees(), RAMMemory, LoudVAD)
     endpoint = Realtime(service)
     talkers: dict[str, Talker] = {}
 

@@ -510,9 +510,8 @@ def test_g711_is_heard_and_spoken() -> None:
         audio = {"input": {"format": {"type": name}}, "output": {"format": {"type": name}}}
         script = [update(audio=audio), append(sound(1, form)), append(quiet(2, form))]
         client = converse(model(Line("hi", (LONG,))), script)
-        spoken = np.concatenate(
-            [form.decode(e["delta"]) for e in client.of("response.output_audio.delta")]
-        )
+        pieces = [event["delta"] for event in client.of("response.output_audio.delta")]
+        spoken = np.concatenate([asyncio.run(form.decode(piece)) for piece in pieces])
         assert len(spoken) == 5 * 8000
         assert np.abs(spoken).max() == pytest.approx(3000, rel=0.1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from typing import Any
 
@@ -44,6 +46,9 @@ JSON = st.recursive(
         ("{}", "invalid_event"),
         ('{"type": 5}', "invalid_event"),
         ('{"type": "x", "a": NaN}', "invalid_json"),
+        ('{"type": "x", "a": 1e999}', "invalid_event"),
+        ('{"type": "x", "a": "\\ud800"}', "invalid_json"),  # half a character
+        ('{"type": "conversation.item.create", "a": [1' + ",1" * 20_000 + "]}", "too_large"),
         ('{"type": "x", "a": ' + "[" * 40 + "]" * 40 + "}", "invalid_event"),
         ("[" * 100_000, "invalid_json"),
         ('{"type": "x", "event_id": 5}', "invalid_value"),
@@ -148,23 +153,52 @@ def test_silence_makes_the_agent_ask_where_the_client_wants_it() -> None:
 
 
 @given(st.sampled_from(["audio/pcm", "audio/pcmu", "audio/pcma"]), st.binary(max_size=400))
-def test_decoded_sound_encodes_to_the_same(name: Any, raw: bytes) -> None:
+async def test_decoded_sound_encodes_to_the_same(name: Any, raw: bytes) -> None:
     form = WireFormat(name)
-    samples = form.decode(WireFormat("audio/pcm").encode(np.zeros(0, np.int16)))
+    samples = await form.decode(WireFormat("audio/pcm").encode(np.zeros(0, np.int16)))
     assert not len(samples)
-    import base64
-
     whole = raw[: len(raw) // form.width * form.width]
-    samples = form.decode(base64.b64encode(whole).decode())
-    again = form.decode(form.encode(samples))
+    samples = await form.decode(base64.b64encode(whole).decode())
+    again = await form.decode(form.encode(samples))
     assert np.array_equal(samples, again)
 
 
-def test_g711_is_itu_ts() -> None:
+@pytest.mark.parametrize("name", ["audio/pcm", "audio/pcmu"])
+async def test_a_long_recording_is_decoded_in_pieces_while_others_have_their_turn(
+    name: Any,
+) -> None:
+    form = WireFormat(name)
+    raw = np.random.default_rng(0).bytes(300_000)
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    turn()
+    samples = await form.decode(base64.b64encode(raw).decode())
+    assert turns > 2
+    if name == "audio/pcm":
+        assert samples.tobytes() == raw
+    else:
+        assert len(samples) == len(raw)
+
+
+@pytest.mark.parametrize("at", [3, 131_071, 131_072, 200_000, 399_999])
+@pytest.mark.parametrize("odd", ["=", "?", "\n", "ä"])
+async def test_what_is_no_base64_is_told_wherever_it_is(at: int, odd: str) -> None:
+    text = "A" * at + odd + "A" * (399_999 - at)
+    with pytest.raises(Fault) as error:
+        await WireFormat().decode(text)
+    assert error.value.code == "invalid_audio"
+
+
+async def test_g711_is_itu_ts() -> None:
     """Corner values of ITU-T G.711 (tables 1a and 2a), as 16 bits."""
-    mu = WireFormat("audio/pcmu").decode("gP8Af/A=")
+    mu = await WireFormat("audio/pcmu").decode("gP8Af/A=")
     assert mu.tolist() == [32124, 0, -32124, 0, 120]
-    a = WireFormat("audio/pcma").decode("1VWqKg==")
+    a = await WireFormat("audio/pcma").decode("1VWqKg==")
     assert a.tolist() == [8, -8, 32256, -32256]
 
 

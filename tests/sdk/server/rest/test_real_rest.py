@@ -85,6 +85,21 @@ def test_a_sad_voice_is_told_to_be_sad(client: OpenAI) -> None:
     assert cues["gender"]["label"] == "female"
 
 
+def test_words_and_segments_have_their_times(client: OpenAI) -> None:
+    with (AUDIO / "sad.wav").open("rb") as file:
+        told = client.audio.transcriptions.create(
+            model="whisper-1",
+            file=file,
+            response_format="verbose_json",
+            timestamp_granularities=["segment", "word"],
+        )
+    assert "dog" in [word.word for word in told.words or ()]
+    assert "".join(each.text for each in told.segments or ()) == told.text
+    edges = [edge for each in told.segments or () for edge in (each.start, each.end)]
+    assert edges == sorted(edges)
+    assert 0 <= edges[0] < edges[-1] <= told.duration + 0.1
+
+
 def test_an_emotion_changes_how_it_sounds(client: OpenAI) -> None:
     def loudness(emotion: str) -> float:
         speech = client.audio.speech.create(

@@ -5,19 +5,22 @@ import json
 import struct
 import time
 import tracemalloc
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echat_memory import GuestMemory
 from echat_sdk.consent import RUN, Purpose
 from echat_sdk.cues import Cue, Cues
 from echat_sdk.server.caller import Caller
 from echat_sdk.server.rest import RestLimits
+from echat_sdk.server.rest.timing import Timed, segments_of
 from echat_sdk.testing import FakeHearing, FakeModel, Line, RAMMemory
 from echat_sdk.turn import LangChoice
 from tests.sdk.server.rest.serving import app_of, http_of, openai_of
@@ -65,6 +68,75 @@ async def test_each_form_is_as_clients_read_it() -> None:
     assert (verbose.text, verbose.language, verbose.duration) == ("I am fine.", "english", 1.0)
     assert [each.type for each in events] == ["transcript.text.delta", "transcript.text.done"]
     assert {getattr(events[0], "delta", ""), getattr(events[1], "text", "")} == {"I am fine."}
+
+
+class Timing(FakeModel):
+    """Tells when each word was said."""
+
+    def __init__(self, words: str, times: str) -> None:
+        super().__init__(Line(words))
+        self._times = times
+
+    def understand(self, hearing: object, tasks: Sequence[str]) -> str:
+        return self._times if list(tasks) == ["srwt"] else super().understand(hearing, tasks)
+
+
+TIMES = "<0.0>I<0.2><0.2>am<0.4><0.4>fine<0.8><0.9>And<1.0><2.5>you<2.9>"
+
+
+async def test_words_and_segments_are_told_with_their_times() -> None:
+    async with openai_of(app_of(Timing("I am fine. And you?", TIMES))) as client:
+        told = await client.audio.transcriptions.create(
+            model="fake",
+            file=("x.wav", sound()),
+            response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
+        )
+    assert [(word.word, word.start, word.end) for word in told.words or ()][-2:] == [
+        ("And", 0.9, 1.0),
+        ("you", 2.5, 2.9),
+    ]
+    assert [(part.start, part.end, part.text) for part in told.segments or ()] == [
+        (0.0, 0.8, "I am fine."),
+        (0.9, 1.0, " And"),
+        (2.5, 2.9, " you?"),
+    ]
+
+
+@pytest.mark.parametrize("asked", ["segment", "word"])
+async def test_of_times_there_are_those_that_were_asked_for(asked: Any) -> None:
+    async with openai_of(app_of(Timing("I am fine. And you?", TIMES))) as client:
+        told = await client.audio.transcriptions.create(
+            model="fake",
+            file=("x.wav", sound()),
+            response_format="verbose_json",
+            timestamp_granularities=[asked],
+        )
+    assert (told.segments is not None, told.words is not None) == (
+        asked == "segment",
+        asked == "word",
+    )
+
+
+@given(
+    st.lists(st.sampled_from(["I", "am", "fine", "I am", "好", "呢"]), max_size=6),
+    st.sampled_from([" ", ". ", "! ", "", "。"]),
+    st.lists(st.floats(0, 9).map(lambda at: round(at, 1)), min_size=8, max_size=8),
+    st.booleans(),
+)
+def test_segments_are_the_transcript_one_after_the_other(
+    said: list[str], between: str, times: list[float], is_mended: bool
+) -> None:
+    at = sorted(times)
+    words = [Timed(word, at[i], at[i + 1]) for i, word in enumerate(said)]
+    transcript = between.join(["else"] * len(said) if is_mended else said)
+    segments = segments_of(transcript, words)
+    if words:
+        assert "".join(each["text"] for each in segments) == transcript
+        assert (segments[0]["start"], segments[-1]["end"]) == (words[0].start, words[-1].end)
+    starts = [each["start"] for each in segments]
+    assert starts == sorted(starts)
+    assert [each["id"] for each in segments] == [*range(len(segments))]
 
 
 async def test_the_language_that_is_told_is_the_one_that_is_heard() -> None:
@@ -128,12 +200,17 @@ async def test_nothing_that_was_heard_is_kept() -> None:
     [
         ({"response_format": "srt"}, "response_format"),
         ({"include[]": "logprobs"}, "include"),
-        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
+        ({"timestamp_granularities[]": "year"}, "timestamp_granularities.0"),
+        (
+            {"timestamp_granularities[]": "word", "response_format": "verbose_json"},
+            "timestamp_granularities",
+        ),
+        ({"timestamp_granularities[]": "word"}, None),
         ({"known_speaker_names[]": "ada"}, "known_speaker_names"),
         ({"stream": "maybe"}, "stream"),
     ],
 )
-async def test_what_cannot_be_told_is_refused(fields: dict[str, str], param: str) -> None:
+async def test_what_cannot_be_told_is_refused(fields: dict[str, str], param: str | None) -> None:
     async with http_of(app_of()) as http:
         answer = await http.post(
             "/v1/audio/transcriptions",

@@ -15,8 +15,6 @@ import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
-from openai.types.realtime import RealtimeServerEvent
-from pydantic import TypeAdapter
 
 from echat_sdk.agent.service import Service
 from echat_sdk.audio import Seconds, Waveform
@@ -33,10 +31,8 @@ from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.server.webrtc.call import take_at
 from echat_sdk.server.webrtc.calls import Calls
 from echat_sdk.testing import RAMMemory
-from tests.sdk.server.realtime.talk import LoudVAD
+from tests.sdk.server.realtime.talk import Listener, LoudVAD, Told, valid
 
-Told = dict[str, Any]
-_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 RATE = 48_000
 
 
@@ -127,24 +123,23 @@ class Microphone(MediaStreamTrack):
 
 
 @dataclass
-class Phone:
+class Phone(Listener):
     """The caller's side.
 
     Attributes:
-        told: Events and when they came.
         heard: Pieces of 48 kHz mono and when they came.
     """
+
+    patience = 12
 
     peer: RTCPeerConnection = field(
         default_factory=lambda: RTCPeerConnection(RTCConfiguration(iceServers=[]))
     )
     microphone: Microphone = field(default_factory=Microphone)
-    told: list[tuple[Seconds, Told]] = field(default_factory=list)
     heard: list[tuple[Seconds, Waveform]] = field(default_factory=list)
     location: str = ""
 
     def __post_init__(self) -> None:
-        self.came = asyncio.Event()
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
         self.tracks: list[MediaStreamTrack] = []
@@ -161,10 +156,9 @@ class Phone:
 
     def _take(self, message: str) -> None:
         event = json.loads(message)
-        if not event["type"].startswith("echat."):
-            _EVENT.validate_python(event)
-        self.told.append((asyncio.get_running_loop().time(), event))
-        self.came.set()
+        assert event["event_id"]
+        valid(event)
+        self.take(event)
 
     def send(self, *events: Told) -> None:
         for event in events:
@@ -201,27 +195,8 @@ class Phone:
     def sound(self) -> Waveform:
         return np.concatenate([samples for _, samples in self.heard] or [np.zeros(0, np.int16)])
 
-    def of(self, kind: str) -> list[Told]:
-        return [event for _, event in self.told if event["type"] == kind]
-
     def at(self, kind: str) -> Seconds:
         return next(at for at, event in self.told if event["type"] == kind)
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of what was told, deltas of one kind in a row once."""
-        kinds: list[str] = []
-        for _, event in self.told:
-            if not (kinds and kinds[-1] == event["type"] and kinds[-1].endswith("delta")):
-                kinds.append(event["type"])
-        return kinds
-
-    async def until(self, kind: str, count: int = 1) -> Told:
-        async with asyncio.timeout(12):
-            while len(found := self.of(kind)) < count:
-                self.came.clear()
-                await self.came.wait()
-        return found[count - 1]
 
 
 def http(served: Served, key: str = "") -> httpx2.AsyncClient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -303,3 +304,21 @@ async def test_who_floods_the_channel_is_let_go() -> None:
             async with asyncio.timeout(8):
                 await phone.closed.wait()
         await served.emptied()
+
+
+async def test_whose_side_takes_not_even_an_error_is_hung_up_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(Voice()) as served:
+        phone = Phone()
+        sdp = await phone.offer(speaks=False)
+        small, count = re.subn("a=max-message-size:[0-9]+", "a=max-message-size:10", sdp)
+        assert count == 1
+        async with http(served) as client:
+            answer = await client.post("/v1/realtime/calls", content=small, headers=SDP)
+        await phone.answered(answer.text)
+        async with asyncio.timeout(8):
+            await phone.closed.wait()
+        await phone.peer.close()
+        await served.emptied()
+    assert not [record for record in caplog.records if record.exc_info]

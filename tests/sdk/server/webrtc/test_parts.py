@@ -22,6 +22,7 @@ from echat_sdk.server.door import Access
 from echat_sdk.server.realtime.faults import Fault
 from echat_sdk.server.tickets import ClientSecrets
 from echat_sdk.server.webrtc.offer import checked
+from echat_sdk.server.webrtc.routes import MISSING
 from echat_sdk.server.webrtc.sounding import Sounding
 from echat_sdk.server.webrtc.track import CallLine, SpeechTrack
 from echat_sdk.testing import FakeModel, RAMMemory, virtual_time
@@ -210,13 +211,18 @@ def test_a_response_that_goes_on_in_another_is_stopped_first() -> None:
     assert told.events == ["started r1", "stopped r1", "started r2", "stopped r2"]
 
 
-def test_a_server_without_the_package_says_how_to_get_it() -> None:
+@pytest.mark.parametrize(
+    ("calls", "told"),
+    [({}, "takes no calls"), ({"calls": MISSING}, 'pip install "echat-sdk[webrtc]"')],
+)
+def test_a_server_that_takes_no_calls_says_why(calls: dict[str, str], told: str) -> None:
     service = Service(FakeModel(), RAMMemory(), RAMMemory, LoudVAD)
     access = Access(ClientSecrets(1, 1), nobody=Caller("nobody"))
-    with TestClient(app.build(service, access=access), base_url="http://localhost") as client:
+    built = app.build(service, access=access, **calls)
+    with TestClient(built, base_url="http://localhost") as client:
         answer = client.post("/v1/realtime/calls", content="v=0")
     assert answer.status_code == 501
-    assert 'pip install "echat-sdk[webrtc]"' in answer.json()["error"]["message"]
+    assert told in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("address", ["here", "127.0.0.1:80", "-"])

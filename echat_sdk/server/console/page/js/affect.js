@@ -1,9 +1,7 @@
 // Where an emotion lies between unpleasant and pleasant, and how it is told: always as a guess.
 
-export const EMOTIONS = ["sad", "anger", "neutral", "happy", "surprise", "fear", "disgust", "other"];
-
 // Valence of each label; `other` has no place. The memory's own numbers.
-export const VALENCE = {
+const VALENCE = {
   happy: 0.76,
   anger: -0.51,
   fear: -0.64,
@@ -13,7 +11,7 @@ export const VALENCE = {
   neutral: 0,
 };
 
-export const SURE = 0.6; // under it somebody "may" sound like this
+const SURE = 0.6; // under it somebody "may" sound like this
 
 export const isKnown = (cue) => Boolean(cue) && cue.label !== "unknown";
 

@@ -3,7 +3,7 @@
 const DAY = 86400000;
 const TOP = 0.8; // no emotion of ours lies further out
 
-export const STAGES = ["heard", "think", "first_text", "first_audio", "done"];
+const STAGES = ["heard", "think", "first_text", "first_audio", "done"];
 
 // Bars of a turn, each from where the one before it ended; as shares of the whole, 0 to 1.
 export function waterfall(timings) {

@@ -1,14 +1,16 @@
 // The console: which screen is shown, and which view is told what has changed.
 
-import { $, $$, el, vary } from "./dom.js";
-import * as door from "./door.js";
+import { $, $$, vary } from "./dom.js";
+import * as gate from "./gate.js";
 import * as looks from "./looks.js";
 import { MemoryView } from "./memory_view.js";
 import { MoodView } from "./mood_view.js";
 import { SettingsView } from "./settings_view.js";
+import { stateWords } from "./status.js";
 import * as consents from "./switches.js";
 import { Talk } from "./talk.js";
 import { TranscriptView } from "./transcript_view.js";
+import { calm, trouble } from "./troubles.js";
 import { TurnView } from "./turn_view.js";
 import { count, t } from "./words.js";
 
@@ -18,10 +20,10 @@ const wide = matchMedia("(min-width: 60rem)");
 const talk = new Talk();
 const { conversation } = talk;
 const chosen = {}; // switched on or off before the talk began
-let agreed = false; // consent comes first, each time the page is opened
+let hasAgreed = false; // consent comes first, each time the page is opened
 let view = "turn";
 let selected = null; // the turn that is laid open; null follows the latest
-let drawn = false;
+let isDrawn = false;
 let frame = 0;
 
 const transcript = new TranscriptView($("#words"), $("#told"), {
@@ -48,36 +50,36 @@ const memoryView = new MemoryView($("[data-panel=memory]"), {
   },
   onRefresh: () => talk.recall(),
 });
-const settingsView = new SettingsView($("[data-panel=settings]"), talk, { onLooks: redraw, onEnd: () => talk.leave() });
+const settingsView = new SettingsView($("[data-panel=settings]"), talk, { onLanguage: switchLanguage, onEnd: () => talk.leave() });
 
 // Screens
 
 function screen() {
   if (talk.phase === "locked") return "gate";
-  if (agreed && talk.phase !== "ended") return talk.phase === "connecting" && !talk.agreed ? "waiting" : "talk";
+  if (hasAgreed && talk.phase !== "ended") return talk.phase === "connecting" && !talk.agreed ? "waiting" : "talk";
   return talk.phase === "open" ? "consent" : "waiting";
 }
 
 function draw() {
   frame = 0;
   const now = screen();
-  const moved = document.body.dataset.screen !== now || !drawn;
+  const moved = document.body.dataset.screen !== now || !isDrawn;
   document.body.dataset.screen = now;
   for (const each of SCREENS) $(`#${each}`).hidden = each !== now;
   if (now === "waiting") {
-    $("#waiting-text").textContent = stateWords();
+    $("#waiting-text").textContent = stateWords(talk);
     $("#again").hidden = talk.phase !== "ended";
   }
+  $("#disclosure").textContent = consents.told(conversation.session?.echat);
   if (now === "consent" && moved) drawConsent();
   if (now === "talk") drawTalk();
-  if (moved && drawn) $(`#${now} h2`)?.focus();
+  if (moved && isDrawn) $(`#${now} h2`)?.focus();
   if (moved && now === "talk") show(wide.matches ? "turn" : "talk");
-  drawn = true;
+  isDrawn = true;
 }
 
 function drawConsent() {
   const session = conversation.session?.echat;
-  $("#disclosure").textContent = consents.told(session);
   const onChange = (purpose, on) => {
     chosen[purpose] = on;
     goWords();
@@ -106,16 +108,10 @@ function drawTalk() {
   drawState();
 }
 
-function stateWords() {
-  if (talk.phase === "waiting") return t("state_waiting", { seconds: Math.ceil(talk.wait / 1000) });
-  const { state } = talk;
-  return t(state === "listening" && !talk.isHeard ? "state_off" : `state_${state}`);
-}
-
 function drawState() {
   const { state } = talk;
   document.body.dataset.state = state === "listening" && !talk.isHeard ? "off" : state;
-  const words = stateWords();
+  const words = stateWords(talk);
   if ($("#state").textContent !== words) $("#state").textContent = words; // told once
   const mic = $("#mic");
   mic.setAttribute("aria-pressed", String(talk.isHeard));
@@ -144,8 +140,6 @@ function show(name) {
 }
 
 function redraw() {
-  $("#lang").textContent = looks.otherLanguage() === "zh" ? "中文" : "English";
-  $("#lang").lang = looks.otherLanguage() === "zh" ? "zh-CN" : "en";
   for (const each of [transcript, turnView, moodView]) each.again();
   drawConsent();
   draw();
@@ -154,6 +148,12 @@ function redraw() {
 }
 
 // Acts
+
+function switchLanguage() {
+  talk.useLanguage();
+  redraw();
+  if (view === "memory") talk.recall();
+}
 
 async function forget(scope, turnId) {
   if (scope === "all" && !(await isSure())) return;
@@ -173,35 +173,11 @@ function isSure() {
   });
 }
 
-function trouble(key, said = "") {
-  const words = el("p", {}, t(key), said && el("span", { class: "detail" }, said));
-  const close = el("button", { type: "button", class: "plain small", onclick: calm }, t("dismiss"));
-  $("#trouble").replaceChildren(words, close);
-}
-
-function calm() {
-  $("#trouble").replaceChildren();
-}
-
 async function toggle() {
   calm();
   if (talk.isHeard) talk.mute();
   else await talk.listen();
 }
-
-$("#gate-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const key = $("#gate-key").value;
-  calm();
-  if (!key.trim()) {
-    trouble("gate_empty");
-    $("#gate-key").focus();
-    return;
-  }
-  $("#gate-key").value = "";
-  door.use(key);
-  talk.connect();
-});
 
 $("#consent-form").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -210,13 +186,13 @@ $("#consent-form").addEventListener("submit", async (event) => {
   button.textContent = t("consent_saving");
   button.setAttribute("aria-disabled", "true");
   const session = conversation.session?.echat;
-  const { now, later } = consents.asked(session);
+  const asked = consents.askable(session);
   await talk.speaker.open(); // while this is a touch: sound is allowed from now on
   await talk.agree(
-    Object.fromEntries([...now, ...later].map((each) => [each, chosen[each] ?? consents.isOn(session, each)])),
+    Object.fromEntries(asked.map((each) => [each, chosen[each] ?? consents.isOn(session, each)])),
   );
   button.removeAttribute("aria-disabled");
-  agreed = true;
+  hasAgreed = true;
   draw();
   talk.recallMood();
 });
@@ -236,16 +212,12 @@ $("#stop").addEventListener("click", () => talk.stop());
 $("#again").addEventListener("click", () => {
   calm();
   conversation.clear();
-  agreed = false;
+  hasAgreed = false;
   talk.connect();
 });
 $("#theme").addEventListener("click", () => {
   looks.switchTheme();
   if (view === "settings") settingsView.render();
-});
-$("#lang").addEventListener("click", () => {
-  looks.useLanguage(looks.otherLanguage());
-  redraw();
 });
 for (const button of $$("#views button")) button.addEventListener("click", () => show(button.dataset.view));
 wide.addEventListener("change", () => show(wide.matches ? "turn" : "talk"));
@@ -284,7 +256,7 @@ talk.addEventListener("told", ({ detail }) => transcript.tell(detail));
 talk.addEventListener("trouble", ({ detail }) => trouble(detail.key, detail.said));
 
 looks.begin();
+looks.languageSwitch($("#lang"), switchLanguage);
 redraw();
-const [entry] = await Promise.all([door.enter(), consents.load()]);
-if (entry === "refused" || entry === "unreachable") trouble(entry === "refused" ? "gate_ticket_refused" : "gate_unreachable");
+await Promise.all([gate.begin(talk), consents.load()]);
 talk.connect();

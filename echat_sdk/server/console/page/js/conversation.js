@@ -1,7 +1,7 @@
 // What was said so far, made of the events of a session alone. Knows no page and no socket.
 //
 // An entry is one item: { id, role, text, lang, pending, typed, cues, seconds, turn }, of the agent
-// also { spoken, heard, ended }. A turn is one answer and what is told of it.
+// also { heard }, where not all of it was. A turn is one answer and what is told of it.
 
 const KEPT = 500; // entries; the oldest go first
 
@@ -81,11 +81,10 @@ function added(conversation, item, turn) {
   return ["entries"];
 }
 
-function said(conversation, { item_id: id, response_id: response, delta }, spoken) {
+function said(conversation, { item_id: id, response_id: response, delta }) {
   const entry = conversation.entry(id);
   if (!entry) return [];
   entry.text += delta;
-  entry.spoken = spoken;
   entry.turn ??= turnOf(conversation, response);
   return ["entries"];
 }
@@ -96,6 +95,17 @@ function whole(conversation, { item_id: id }, text) {
   if (text !== undefined && entry.heard === undefined) entry.text = text;
   entry.pending = false;
   return ["entries"];
+}
+
+function felt(conversation, { mood }) {
+  conversation.mood = mood;
+  return ["mood"];
+}
+
+function agreed(conversation, { purposes, allowed }) {
+  const { session } = conversation;
+  conversation.session = { ...session, echat: { ...session?.echat, purposes, allowed } };
+  return ["session", "consent"];
 }
 
 const TAKES = {
@@ -117,7 +127,7 @@ const TAKES = {
     if (before.turn) before.turn.agent = before;
     return ["entries"];
   },
-  "conversation.item.input_audio_transcription.delta": (c, event) => said(c, event),
+  "conversation.item.input_audio_transcription.delta": said,
   "conversation.item.input_audio_transcription.completed": (c, event) => {
     const entry = c.entry(event.item_id);
     if (!entry) return [];
@@ -133,11 +143,10 @@ const TAKES = {
     c.entries = c.entries.filter((entry) => entry.id !== id);
     return ["entries"];
   },
-  "conversation.item.truncated": (c, { item_id: id, audio_end_ms: ms }) => {
+  "conversation.item.truncated": (c, { item_id: id }) => {
     const entry = c.entry(id);
     if (!entry) return [];
     entry.heard ??= "";
-    entry.heardMs = ms;
     return ["entries"];
   },
   "conversation.item.retrieved": (c, { item }) => {
@@ -151,21 +160,21 @@ const TAKES = {
     begin(c, response);
     return ["turn"];
   },
-  "response.output_text.delta": (c, event) => said(c, event, false),
+  "response.output_text.delta": said,
   "response.output_text.done": (c, event) => whole(c, event, event.text),
-  "response.output_audio_transcript.delta": (c, event) => said(c, event, true),
+  "response.output_audio_transcript.delta": said,
   "response.output_audio_transcript.done": (c, event) => whole(c, event, event.transcript),
   "response.done": (c, { response }) => {
     const turn = turnOf(c, response.id) ?? begin(c, response);
     const told = response.echat ?? {};
     turn.status = response.status;
-    turn.error = response.status_details?.error;
     turn.think = told.think || turn.think;
     turn.emotion = told.reply_emotion ?? turn.emotion;
     turn.strategy = told.strategy ?? turn.strategy;
     turn.timings = told.timings;
     turn.turnId = told.turn_id;
     turn.safety = told.safety;
+    turn.isFarewell = told.farewell ?? false;
     if (turn.agent) turn.agent.pending = false;
     return ["entries", "turn"];
   },
@@ -194,20 +203,12 @@ const TAKES = {
     if (turn) turn.words = words ?? [];
     return ["turn"];
   },
-  "echat.mood": (c, { mood }) => {
-    c.mood = mood;
-    return ["mood"];
-  },
-  "echat.mood.retrieved": (c, { mood }) => {
-    c.mood = mood;
-    return ["mood"];
-  },
+  "echat.mood": felt,
+  "echat.mood.retrieved": felt,
   "echat.memory.retrieved": (c, event) => {
     c.memory = event;
     return ["memory"];
   },
-  "echat.consent.updated": (c, { purposes, allowed }) => {
-    c.session = { ...c.session, echat: { ...c.session?.echat, purposes, allowed } };
-    return ["session", "consent"];
-  },
+  "echat.consent.answered": agreed,
+  "echat.consent.updated": agreed,
 };

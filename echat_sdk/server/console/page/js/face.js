@@ -4,7 +4,7 @@ import { svg } from "./dom.js";
 
 // brow: raised; tilt: inner ends up (worry) or down; eye: open; smile: corners up; cheek: colour.
 const REST = { brow: 0, tilt: 0, eye: 1, smile: 0.35, cheek: 0.25, gazeX: 0, gazeY: 0, open: 0, lean: 0 };
-export const FEELINGS = {
+const FEELINGS = {
   neutral: {},
   happy: { brow: 0.35, eye: 0.82, smile: 1, cheek: 0.9 },
   tender: { brow: 0.1, tilt: 0.75, eye: 0.85, smile: 0.18, cheek: 0.45, lean: 3 },

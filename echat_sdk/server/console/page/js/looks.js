@@ -2,6 +2,7 @@
 
 import { preferred, speak, translate, language } from "./words.js";
 
+let named = () => {}; // names the language's button anew
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 export const theme = () => read("theme") ?? "auto";
@@ -21,9 +22,23 @@ export function useLanguage(code) {
   write("lang", code);
   speak(code);
   translate();
+  named();
 }
 
-export const otherLanguage = () => (language() === "zh" ? "en" : "zh");
+// The button that switches says so in the other language.
+export function languageSwitch(button, onSwitch) {
+  const name = () => {
+    const isChinese = language() === "zh";
+    button.textContent = isChinese ? "English" : "中文";
+    button.lang = isChinese ? "en" : "zh-CN";
+  };
+  named = name;
+  name();
+  button.addEventListener("click", () => {
+    useLanguage(language() === "zh" ? "en" : "zh");
+    onSwitch();
+  });
+}
 
 export function begin() {
   useTheme(theme());

@@ -42,7 +42,7 @@ export class MemoryView {
     return [
       mood && el("p", { class: "verdict" }, mood),
       facts?.length > 0 && el("ul", { class: "facts" }, facts.map((fact) => el("li", {}, line(fact)))),
-      el("p", {}, nothing ? t("memory_empty") : `${kept}.`),
+      el("p", {}, nothing ? t("memory_empty") : kept),
       held > 0 && el("p", { class: "hint" }, t("memory_held", { held })),
       el("button", { type: "button", class: "plain small line", id: "memory-refresh", onclick: this.onRefresh }, t("memory_refresh")),
     ].filter(Boolean);

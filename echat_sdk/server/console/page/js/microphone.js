@@ -10,7 +10,12 @@ export class Microphone {
     Object.assign(this, { onPiece, onLevel, onLost });
     this.stream = null;
     this.context = null;
-    this.opening = 0;
+    this.opening = 0; // counts: only the last that was asked for is opened
+    this.pending = 0;
+  }
+
+  get isOpening() {
+    return this.pending > 0;
   }
 
   get isOpen() {
@@ -19,7 +24,15 @@ export class Microphone {
 
   // Throws the browser's own DOMException; `explain` puts it into words.
   async open(deviceId = "") {
-    const mine = ++this.opening;
+    this.pending++;
+    try {
+      return await this.#open(deviceId, ++this.opening);
+    } finally {
+      this.pending--;
+    }
+  }
+
+  async #open(deviceId, mine) {
     if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("", "SecurityError");
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: {

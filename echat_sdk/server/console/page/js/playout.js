@@ -31,7 +31,7 @@ export class Playout {
     if (found) found.whole = true;
   }
 
-  // Fill a block; what began and what ended in it.
+  // Fill a block; what ended in it.
   fill(out) {
     out.fill(0);
     const news = [];
@@ -39,12 +39,10 @@ export class Playout {
     while (this.items.length) {
       const now = this.items[0];
       while (n < out.length && now.pieces.length) {
-        if (!now.heard) news.push({ began: now.item });
-        const took = this.#take(now, out.subarray(n));
-        n += took;
+        n += this.#take(now, out.subarray(n));
       }
       if (now.pieces.length || !(now.whole || this.items.length > 1)) break;
-      news.push({ ended: now.item, ms: milliseconds(now.heard) });
+      news.push({ ended: now.item });
       this.items.shift();
     }
     return news;

@@ -41,9 +41,9 @@ export class Session extends EventTarget {
     socket.onclose = async ({ code }) => {
       if (this.socket !== socket) return; // closed by us
       this.socket = null;
-      const door_is = opened ? "yes" : await door.isOpen();
+      const answer = opened ? "yes" : await door.isOpen();
       if (this.socket !== null) return; // opened anew meanwhile
-      this.#again(verdict({ code, opened, door: door_is, expired: door.isExpired() }));
+      this.#again(verdict({ code, opened, door: answer, expired: door.isExpired() }));
     };
   }
 

@@ -13,8 +13,8 @@ const KEYS = [
 ];
 
 export class SettingsView {
-  constructor(root, talk, { onLooks, onEnd }) {
-    Object.assign(this, { root, talk, onLooks, onEnd });
+  constructor(root, talk, { onLanguage, onEnd }) {
+    Object.assign(this, { root, talk, onLanguage, onEnd });
     this.devices = [];
     navigator.mediaDevices?.addEventListener("devicechange", () => this.look());
   }
@@ -44,7 +44,7 @@ export class SettingsView {
       this.#choice("theme", looks.theme(), ["auto", "light", "dark"].map((name) => [name, t(`theme_${name}`)]), (name) => looks.useTheme(name)),
       this.#choice("language", language(), [["en", "English"], ["zh", "中文"]], (code) => {
         looks.useLanguage(code);
-        this.onLooks();
+        this.onLanguage();
       }),
       el("h2", {}, t("keys")),
       el("dl", { class: "keys" }, KEYS.flatMap(([keys, what]) => [el("dt", {}, el("kbd", {}, keys)), el("dd", {}, t(what))])),

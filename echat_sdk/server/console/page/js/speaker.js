@@ -5,9 +5,9 @@ import { fromBase64, fromPcm16, RATE } from "./pcm.js";
 const MODULE = new URL("./player_worklet.js", import.meta.url);
 
 export class Speaker {
-  // onLevel(0 to 1, playing), onBegan(item), onEnded(item, ms), onRefused()
-  constructor({ onLevel, onBegan, onEnded, onRefused }) {
-    Object.assign(this, { onLevel, onBegan, onEnded, onRefused });
+  // onLevel(0 to 1, playing), onEnded(item), onRefused()
+  constructor({ onLevel, onEnded, onRefused }) {
+    Object.assign(this, { onLevel, onEnded, onRefused });
     this.context = null;
     this.node = null;
     this.flushes = new Map();
@@ -23,6 +23,10 @@ export class Speaker {
     }
     await this.context.resume();
     await this.ready;
+  }
+
+  get isOpen() {
+    return this.context?.state === "running";
   }
 
   async #load() {
@@ -71,8 +75,7 @@ export class Speaker {
 
   #take(data) {
     if ("level" in data) this.onLevel(data.level, data.playing);
-    else if ("began" in data) this.onBegan(data.began);
-    else if ("ended" in data) this.onEnded(data.ended, data.ms);
+    else if ("ended" in data) this.onEnded(data.ended);
     else if ("refused" in data) this.onRefused();
     else if ("flushed" in data) {
       this.flushes.get(data.flushed)(data.heard);

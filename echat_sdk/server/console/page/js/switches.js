@@ -4,7 +4,6 @@ import { el } from "./dom.js";
 import { has, language, t } from "./words.js";
 
 const NOW = ["process_voice", "infer_emotion", "infer_age", "infer_gender"];
-const ALLOWING = new Set(["granted"]);
 
 let served = {}; // purpose -> its words in English, as the server tells them
 
@@ -20,8 +19,17 @@ export function told(session) {
   return text && isRead ? text : `${t("consent_ai")} ${text}`.trim();
 }
 
-// What there is to ask: of a guest nothing is kept, whatever they say.
-export function asked(session) {
+// Whether nobody can agree to it in this place.
+export const isBarred = (session, purpose) => session?.barred?.includes(purpose) ?? false;
+
+// What somebody may answer.
+export function askable(session) {
+  const { now, later } = shown(session);
+  return [...now, ...later].filter((purpose) => !isBarred(session, purpose));
+}
+
+// Of a guest nothing is kept, whatever they say.
+function shown(session) {
   const known = Object.keys(session?.purposes ?? served).filter((purpose) => purpose in served);
   const now = NOW.filter((purpose) => known.includes(purpose));
   const later = session?.user ? known.filter((purpose) => !NOW.includes(purpose)) : [];
@@ -29,19 +37,20 @@ export function asked(session) {
 }
 
 export function isOn(session, purpose) {
-  return ALLOWING.has(session?.purposes?.[purpose]) || (session?.allowed?.includes(purpose) ?? false);
+  if (isBarred(session, purpose)) return false;
+  return session?.purposes?.[purpose] === "granted" || (session?.allowed?.includes(purpose) ?? false);
 }
 
 // onChange(purpose, on) as one is switched; `chosen` outranks what the session says.
 export function switches(session, chosen, onChange, prefix) {
-  const { now, later } = asked(session);
+  const { now, later } = shown(session);
   const group = (title, purposes) =>
     purposes.length &&
     el(
       "fieldset",
       { class: "switches" },
       el("legend", {}, t(title)),
-      purposes.map((purpose) => one(purpose, chosen[purpose] ?? isOn(session, purpose), onChange, prefix)),
+      purposes.map((purpose) => one(session, purpose, chosen[purpose], onChange, prefix)),
     );
   return [
     group("consent_now", now),
@@ -50,24 +59,30 @@ export function switches(session, chosen, onChange, prefix) {
   ].filter(Boolean);
 }
 
-function one(purpose, on, onChange, prefix) {
+function one(session, purpose, choice, onChange, prefix) {
   const id = `${prefix}-${purpose}`;
+  const barred = isBarred(session, purpose);
   const box = el("input", {
     type: "checkbox",
     role: "switch",
     id,
-    checked: on,
+    checked: !barred && (choice ?? isOn(session, purpose)),
+    disabled: barred,
     "data-purpose": purpose,
     "aria-describedby": `${id}-words`,
     onchange: () => onChange(purpose, box.checked),
   });
   return el(
     "div",
-    { class: "switch" },
+    { class: barred ? "switch barred" : "switch" },
     el("label", { for: id }, t(`purpose_${purpose}`)),
     box,
-    el("p", { id: `${id}-words` }, inWords(purpose)),
+    el("p", { id: `${id}-words` }, barred ? t(whyBarred(session)) : inWords(purpose)),
   );
+}
+
+function whyBarred({ deployment }) {
+  return deployment === "workplace" || deployment === "education" ? `barred_${deployment}` : "barred";
 }
 
 function inWords(purpose) {

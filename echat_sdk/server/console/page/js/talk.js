@@ -1,7 +1,7 @@
 // One person's talk with the agent: session, microphone and speaker, and who interrupts whom.
 //
-// Tells of itself by events: "change" (detail: a list of what changed), "levels", "trouble"
-// (detail: { key, said }), "told" (detail: a finished entry, to be read out).
+// Tells of itself by events: "change" (detail: a list of what changed), "levels" (detail: whose),
+// "trouble" (detail: { key, said }), "told" (detail: a finished entry, to be read out).
 
 import { Conversation } from "./conversation.js";
 import * as door from "./door.js";
@@ -11,8 +11,10 @@ import { Session } from "./session.js";
 import { Speaker } from "./speaker.js";
 import { language } from "./words.js";
 
+const ASK = "echat.consent.ask";
 const EVENTS = ["state", "cues", "think", "mood", "trace"];
 const SILENCE = toBase64(new Uint8Array(2 * (RATE / 20)));
+const PATIENCE = 1000; // ms until a browser that plays nothing without a touch has shown so
 const TAIL = 40; // pieces of silence after the microphone is closed: a turn that was begun ends
 
 export class Talk extends EventTarget {
@@ -27,6 +29,7 @@ export class Talk extends EventTarget {
     this.voice = "";
     this.aloud = true;
     this.agreed = null; // what was answered here: said again after a reconnection
+    this.isNear = false; // the microphone is for this page alone: nothing is sent
     this.queued = new Map(); // by item that is not heard to its end: ms that came
     this.dropped = new Set(); // items that were interrupted: the rest of them comes too late
     this.asked = new Map(); // events that are to be answered, by id
@@ -37,7 +40,7 @@ export class Talk extends EventTarget {
     this.session.addEventListener("message", ({ detail }) => this.#take(detail));
     this.session.addEventListener("closed", ({ detail }) => this.#closed(detail));
     this.microphone = new Microphone({
-      onPiece: (audio) => this.session.sendAudio(audio),
+      onPiece: (audio) => this.isNear || this.session.sendAudio(audio),
       onLevel: (level) => this.#level("user", level),
       onLost: () => this.#trouble("mic_lost", "", ["microphone"]),
     });
@@ -49,7 +52,6 @@ export class Talk extends EventTarget {
           this.#changed(["state"]);
         }
       },
-      onBegan: (item) => this.#began(item),
       onEnded: (item) => this.queued.delete(item),
       onRefused: () => this.#trouble("too_long"),
     });
@@ -65,7 +67,20 @@ export class Talk extends EventTarget {
   }
 
   get isHeard() {
-    return this.microphone.isOpen;
+    return this.microphone.isOpen && !this.isNear;
+  }
+
+  // Whether all that the agent said has been heard, or is not to be.
+  get isHeardOut() {
+    return !this.queued.size && !this.isPlaying;
+  }
+
+  get isWatching() {
+    return this.microphone.isOpen && this.isNear;
+  }
+
+  get isAsking() {
+    return [...this.asked.values()].some(({ type }) => type === ASK);
   }
 
   // A server whose memory asks nobody has no purposes: its host has seen to it.
@@ -84,6 +99,26 @@ export class Talk extends EventTarget {
     this.#silence();
     this.session.close();
     this.#phase("ended");
+  }
+
+  // Asked aloud: granted, denied or unanswered. Until then sound is sent, for a yes or a no alone.
+  async ask(purposes) {
+    this.isNear = false;
+    const answer = await this.#ask(ASK, { purposes, lang: language() });
+    const state = answer?.state ?? "unanswered";
+    if (state === "granted") {
+      this.agreed = { ...this.agreed, ...Object.fromEntries(purposes.map((each) => [each, true])) };
+    } else if (this.microphone.isOpen) {
+      this.isNear = true;
+    }
+    return state;
+  }
+
+  // It is answered in another way.
+  async stopAsking() {
+    if (!this.isAsking) return;
+    await this.#interrupt();
+    this.session.send("response.cancel");
   }
 
   // choices: purpose -> whether it is agreed to. Resolves once the server has taken it.
@@ -107,20 +142,40 @@ export class Talk extends EventTarget {
   // To be called from a touch or a key.
   async listen() {
     if (!this.allows("process_voice")) return this.#trouble("voice_refused");
+    this.isNear = false;
+    await this.#open();
+  }
+
+  // To know whether somebody speaks near; nothing of it leaves the page. Whether that can be.
+  watch() {
+    this.isNear = true;
+    return this.#open();
+  }
+
+  // Without a touch, where the browser allows it. Whether it does.
+  async speaksUnasked() {
+    await Promise.race([this.speaker.open(), new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+    return this.speaker.isOpen;
+  }
+
+  async #open() {
     clearInterval(this.tail);
     try {
       await this.speaker.open();
-      await this.microphone.open(this.device);
+      if (!this.microphone.isOpen) await this.microphone.open(this.device);
     } catch (error) {
-      return this.#trouble(explain(error));
+      this.#trouble(explain(error));
+      return false;
     }
     this.#changed(["microphone"]);
+    return true;
   }
 
   mute() {
     if (!this.microphone.isOpen) return;
+    const wasHeard = this.isHeard;
     this.microphone.close();
-    let left = this.conversation.state === "hearing" ? TAIL : 0;
+    let left = wasHeard && this.conversation.state === "hearing" ? TAIL : 0;
     clearInterval(this.tail);
     this.tail = setInterval(() => {
       if (left-- > 0) this.session.sendAudio(SILENCE);
@@ -131,13 +186,18 @@ export class Talk extends EventTarget {
 
   async useMicrophone(device) {
     this.device = device;
-    if (!this.isHeard) return;
+    if (!this.isHeard && !this.microphone.isOpening) return;
     this.mute();
     await this.listen();
   }
 
   useVoice(voice) {
     this.voice = voice;
+    this.#configure();
+  }
+
+  // What is told in words is told in the reader's language.
+  useLanguage() {
     this.#configure();
   }
 
@@ -191,13 +251,13 @@ export class Talk extends EventTarget {
   }
 
   #configure() {
-    const audio = { output: this.voice ? { voice: this.voice } : {} };
+    const audio = { output: { voice: this.voice || "alloy" } }; // that name is the default's
     this.session.send("session.update", {
       session: {
         type: "realtime",
         output_modalities: [this.aloud ? "audio" : "text"],
         audio,
-        echat: { events: EVENTS },
+        echat: { events: EVENTS, lang: language() },
       },
     });
   }
@@ -234,6 +294,10 @@ export class Talk extends EventTarget {
       if (response.status === "failed") this.#trouble("answer_failed", error?.message ?? "");
     },
     "echat.consent.updated": (event) => this.#answered("echat.consent.update", event),
+    "echat.consent.answered": (event) => {
+      if (event.state === "denied") this.#interrupt(); // it stops telling what for
+      this.#answered(ASK, event);
+    },
     "echat.memory.forgotten": (event) => this.#answered("echat.memory.forget", event),
     "echat.memory.retrieved": (event) => this.#answered("echat.memory.retrieve", event),
     "echat.mood.retrieved": (event) => this.#answered("echat.mood.retrieve", event),
@@ -283,12 +347,6 @@ export class Talk extends EventTarget {
     return this.speaker.flush();
   }
 
-  #began(item) {
-    const entry = this.conversation.entry(item);
-    if (entry) entry.began = true;
-    this.#changed(["state"]);
-  }
-
   #told(id) {
     const entry = this.conversation.entry(id);
     if (entry?.text) this.dispatchEvent(new CustomEvent("told", { detail: entry }));
@@ -314,7 +372,7 @@ export class Talk extends EventTarget {
 
   #level(who, level) {
     this.levels[who] = level;
-    this.dispatchEvent(new Event("levels"));
+    this.dispatchEvent(new CustomEvent("levels", { detail: who }));
   }
 
   #changed(what) {

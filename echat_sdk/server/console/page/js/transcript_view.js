@@ -39,8 +39,8 @@ export class TranscriptView {
   #show(entry, isSelected) {
     const before = this.shown.get(entry);
     const key = JSON.stringify([
-      entry.role, entry.pending, entry.cues?.emotion, entry.heard, entry.spoken, isSelected,
-      entry.turn?.status, entry.turn?.emotion, entry.turn?.timings, entry.turn?.turnId, entry.began,
+      entry.role, entry.pending, entry.cues?.emotion, entry.heard, isSelected,
+      entry.turn?.status, entry.turn?.emotion, entry.turn?.timings, entry.turn?.turnId,
     ]);
     if (before?.key === key) {
       if (entry.heard === undefined) $(".said", before.node).textContent = words(entry);
@@ -77,16 +77,16 @@ export class TranscriptView {
     const sound = turn?.timings?.first_audio ?? turn?.timings?.first_text;
     const cut = entry.heard !== undefined;
     const rest = cut ? entry.text.slice(entry.heard.length).trimStart() : "";
-    const status = cut ? "interrupted" : turn?.status === "failed" ? "failed" : "";
+    const outcome = cut ? "interrupted" : turn?.status === "failed" ? "failed" : "";
     return el(
       "article",
-      { class: `entry agent${cut ? " cut" : ""}` },
+      { class: "entry agent" },
       el(
         "header",
         {},
         el("span", { class: "who" }, t("agent")),
         turn?.emotion && this.#note(entry, t(turn.emotion), sound ? t("seconds", { n: number(sound) }) : ""),
-        status && el("span", { class: "status" }, t(status)),
+        outcome && el("span", { class: "outcome" }, t(outcome)),
       ),
       el(
         "p",
