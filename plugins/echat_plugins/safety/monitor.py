@@ -25,31 +25,18 @@ _log = logging.getLogger(__name__)
 
 _UNSURE = Danger(Category.SELF, Level.CONCERN)
 
-_CAREFUL: dict[Lang, str] = {
-    "en": (
-        "A moment ago they spoke of a danger. Be calm and warm, ask how they are now, make no "
-        "jokes, name no methods, and urge help that is near."
-    ),
-    "zh": (
-        "对方刚才提到了危险。请平静、温和，关心对方现在怎么样；不要开玩笑，"
-        "不要提任何方法，鼓励对方寻求身边的帮助。"
-    ),
-}
-
 
 class SafetyOptions(BaseModel):
     """What a host sets.
 
     Attributes:
         helplines: Who can be called where the agent is used.
-        careful_turns: How many turns after a danger are answered with more care.
         usage_every: Seconds after which a long session is told so; None for never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     helplines: Helplines = Helplines()
-    careful_turns: Annotated[int, Field(ge=0, le=20)] = 3
     usage_every: Annotated[Seconds, Field(ge=600.0)] | None = EVERY
 
     def warning(self) -> str:
@@ -76,8 +63,6 @@ class SafetyMonitor:
 
     def __init__(self, options: SafetyOptions, *, since: Seconds = 0.0) -> None:
         self._help = options.helplines.here()
-        self._most_careful = options.careful_turns
-        self._careful = 0
         self._since = since
         every = options.usage_every
         self._reminder = Reminder(every=every, since=since) if every else None
@@ -94,14 +79,9 @@ class SafetyMonitor:
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody is answered
             _log.error("safety: the detector failed (%s); answered with care", type(error).__name__)
             danger = _UNSURE
-        self._careful = self._most_careful if danger else max(0, self._careful - 1)
         if danger is None:
             return None
         return Care(danger, caring_reply(danger, lang, self._help), event(danger))
-
-    def context(self, lang: Lang) -> str:
-        """A line for the prompt of a model that writes its answers; empty but after a danger."""
-        return _CAREFUL[lang] if self._careful else ""
 
     def say(self, reply: str, heard: str, lang: Lang) -> Linted:
         """A reply as it may be spoken; a caring one stays as it stands."""

@@ -39,7 +39,7 @@ class Safety:
 
     Args:
         clock: Seconds, rising.
-        options: As `SafetyOptions` has them: `helplines`, `careful_turns`, `usage_every`.
+        options: As `SafetyOptions` has them: `helplines`, `usage_every`.
 
     Raises:
         ConfigError: an option is unknown or out of its bounds.
@@ -72,11 +72,6 @@ class Safety:
         watched.care = watched.monitor.hear(heard.transcript, heard.lang)
         watched.has_spoken, watched.heard = False, heard.transcript
         return watched.care.event if watched.care else None
-
-    def shape_context(self, session: Session, heard: Heard) -> list[str]:
-        """After a danger, how to answer; a model that writes heeds it."""
-        line = self._of(session).monitor.context(heard.lang)
-        return [line[:200]] if line else []
 
     def shape_reply(self, session: Session, heard: Heard, text: str) -> str | None:
         """The fixed reply in the place of the first piece, or a piece without its hooks."""

@@ -31,17 +31,6 @@ def test_a_danger_is_answered_in_fixed_words_with_the_numbers_of_the_host() -> N
     assert (care.event.category, care.event.severity) == ("self", "risk")
 
 
-def test_the_turns_after_a_danger_are_careful_and_then_no_more() -> None:
-    watched = SafetyMonitor(SafetyOptions(careful_turns=2))
-    assert watched.context("en") == ""
-    watched.hear("我不想活了。", "zh")
-    careful = []
-    for _ in range(3):
-        careful.append(bool(watched.context("zh")))
-        assert watched.hear("嗯。", "zh") is None
-    assert careful == [True, True, False]
-
-
 def test_where_the_detector_fails_somebody_is_answered_all_the_same(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,6 +69,6 @@ def test_a_host_without_numbers_is_warned() -> None:
 
 
 def test_what_is_unknown_or_out_of_bounds_is_refused() -> None:
-    for wrong in ({"helpline": {}}, {"careful_turns": -1}, {"usage_every": 1.0}):
+    for wrong in ({"helpline": {}}, {"usage_every": 1.0}):
         with pytest.raises(ValidationError):
             SafetyOptions.model_validate(wrong)

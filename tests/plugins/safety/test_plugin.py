@@ -73,15 +73,6 @@ def test_hours_of_talk_are_told_once_they_are_due() -> None:
     assert "about an hour" in said[0]
 
 
-def test_after_a_danger_a_writing_model_is_told_to_be_careful_until_the_talk_is_over() -> None:
-    plugin = Safety()
-    plugin.find_danger(ADA, Heard("I want to die", "en", Cues()))
-    what = Heard("okay", "en", Cues())
-    assert [len(line) <= 200 for line in plugin.shape_context(ADA, what)] == [True]
-    plugin.on_end(ADA)
-    assert plugin.shape_context(ADA, what) == []
-
-
 def test_it_warns_where_no_numbers_are_given(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         Safety()

@@ -26,7 +26,7 @@ from echat_sdk.hooks.loading import load, registration
 from echat_sdk.hooks.manifest import Manifest, installed, read
 from echat_sdk.turn import Heard, Turn
 
-FIRST_PARTY = ["captions", "clock", "disclosure", "journal"]
+FIRST_PARTY = ["captions", "clock", "disclosure", "journal", "safety"]
 
 
 @pytest.fixture(autouse=True)
