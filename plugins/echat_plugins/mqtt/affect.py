@@ -82,7 +82,7 @@ class Face:
         self._mirror: FaceName = "neutral"
         self._mirror_until: Seconds = -math.inf
         self._gesture: Literal["none", "nod", "tilt"] = "none"
-        # (when it is heard, how long, how loud); bounded by _KEPT
+        # (when it is heard, how long, how open the mouth); bounded by _KEPT
         self._envelope: deque[tuple[Seconds, Seconds, float]] = deque()
         self._last: Affect | None = None
         self._last_at: Seconds = -math.inf
@@ -109,8 +109,7 @@ class Face:
         step = max(1, round(_PIECE * rate))
         for start in range(0, len(samples), step):
             piece = samples[start : start + step]
-            loud = float(np.sqrt(np.mean(np.square(to_float(piece)))))
-            self._envelope.append((at + start / rate, len(piece) / rate, loud))
+            self._envelope.append((at + start / rate, len(piece) / rate, _openness(piece)))
         while self._envelope and self._envelope[0][0] < at - _KEPT:
             self._envelope.popleft()
 
@@ -153,17 +152,20 @@ class Face:
         return (self._mirror, _FAINT) if now < self._mirror_until else ("neutral", 1.0)
 
     def _mouth(self, now: Seconds) -> float:
-        """How far it is open, by what is heard until the next frame."""
-        power = seconds = 0.0
-        for begin, length, loud in self._envelope:
+        """How far it is open on average until the next frame, by what is heard then."""
+        opened = 0.0
+        for begin, length, openness in self._envelope:
             overlap = min(begin + length, now + STEP) - max(begin, now)
-            if overlap > 0:
-                power += overlap * loud**2
-                seconds += overlap
-        if seconds <= 0 or power <= 0:
-            return 0.0
-        decibels = 10 * math.log10(power / STEP)
-        return round(min(1.0, max(0.0, (decibels - _SHUT) / (_OPEN - _SHUT))), 2)
+            opened += max(0.0, overlap) * openness
+        return round(min(1.0, opened / STEP), 2)
+
+
+def _openness(piece: Waveform) -> float:
+    """How far a mouth is open that says this: by how loud it is, as ears have it."""
+    power = float(np.mean(np.square(to_float(piece))))
+    if power <= 0:
+        return 0.0
+    return min(1.0, max(0.0, (10 * math.log10(power) - _SHUT) / (_OPEN - _SHUT)))
 
 
 def _mirrored(emotion: Cue) -> FaceName:

@@ -24,6 +24,7 @@ from echat_plugins.mqtt.messages import (
     Mute,
     Tell,
     Welcome,
+    new_id,
 )
 from echat_plugins.mqtt.options import MQTTOptions
 from echat_plugins.mqtt.sending import Sending
@@ -77,7 +78,7 @@ class Conversation:
         topic: Callable[[Leaf], str],
         send: Callable[[str, bytes], None],
     ) -> None:
-        self.session = secrets.token_urlsafe(12)
+        self.session = new_id()
         self._service = service
         self._options = options
         self._control = control
@@ -282,7 +283,7 @@ class Conversation:
 
     def _flushed(self, first: int, end: int) -> None:
         self._face.drop(self._now())
-        flush = Flush(stream=self._line.says, first=first, end=end)
+        flush = Flush(id=new_id(), stream=self._line.says, first=first, end=end)
         self._tell_control(flush, within=FLUSH_WITHIN)
 
     def _tell_control(self, message: Message, *, within: Seconds) -> None:

@@ -44,6 +44,7 @@ from echat_plugins.mqtt.messages import (
     Sound,
     Tell,
     Welcome,
+    new_id,
     read,
 )
 from echat_plugins.mqtt.microphone import Microphone
@@ -248,7 +249,7 @@ class Device:
             ValidationError: of pydantic: the text is empty, or longer than 2,000 characters.
         """
         self._greeting.want()
-        await self._commands.put(Tell(text=text))
+        await self._commands.put(Tell(id=new_id(), text=text))
 
     async def mute(self, is_muted: bool = True) -> None:
         """Have the agent stop listening, or listen again.
@@ -256,17 +257,17 @@ class Device:
         Raises:
             StoreError: too much waits; it will not be done.
         """
-        await self._commands.put(Mute(muted=is_muted))
+        await self._commands.put(Mute(id=new_id(), muted=is_muted))
 
     def interrupt(self) -> None:
         """Have the agent stop what it says; of no use later, so it is not kept."""
         if self.welcome is not None:
-            self._put_control(Interrupt(), within=1.0)
+            self._put_control(Interrupt(id=new_id()), within=1.0)
 
     def goodbye(self) -> None:
         """End the conversation; the next sound or word begins another."""
         if self.welcome is not None:
-            self._put_control(Bye(), within=1.0)
+            self._put_control(Bye(id=new_id()), within=1.0)
             self._greeting.over(wants=False, forgets=True)
 
     # --- to be overridden by who tries bad networks -----------------------------------------------
@@ -345,6 +346,7 @@ class Device:
     def _hello(self, stream: int, session: str | None) -> Hello:
         options = self._options
         return Hello(
+            id=new_id(),
             stream=stream,
             session=session,
             sound=options.sound,

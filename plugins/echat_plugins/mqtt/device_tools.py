@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from echat_plugins.mqtt.messages import Answer, Call, Offer
+from echat_plugins.mqtt.messages import Answer, Call, Offer, new_id
 from echat_sdk.agent.described import described_tool
 from echat_sdk.errors import EChatError
 from echat_sdk.server.allowance import Allowance
@@ -72,7 +72,7 @@ class DeviceTools:
         if len(self._waiting) >= MOST_PENDING:
             raise CallRefusedError("too many calls wait for the device")
         given: Any = {key: value for key, value in arguments.items() if value is not None}
-        call = Call(name=name, arguments=given, within=within)
+        call = Call(id=new_id(), name=name, arguments=given, within=within)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[call.id] = future
         try:

@@ -30,6 +30,11 @@ MOST_TEXT = 2000
 MOST_OUTPUT = 8000
 
 
+def new_id() -> str:
+    """An id that nobody else has."""
+    return secrets.token_urlsafe(12)
+
+
 class MessageError(ValueError):
     """Bytes that are no message; says what was expected, and repeats nothing of them."""
 
@@ -47,7 +52,7 @@ class Message(BaseModel):
 class Command(Message):
     """A control message: it asks for something, under an id of its own."""
 
-    id: Id = Field(default_factory=lambda: secrets.token_urlsafe(12), description="Of its sender.")
+    id: Id = Field(description="Of its sender's choice; the same where it is sent again.")
 
 
 class Sound(Message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import Counter
 
 from echat_plugins.mqtt.conversation import CONTROL_WITHIN, Conversation, refusal
@@ -21,6 +20,7 @@ from echat_plugins.mqtt.messages import (
     MessageError,
     Presence,
     id_of,
+    new_id,
     read,
 )
 from echat_plugins.mqtt.options import MQTTOptions
@@ -60,7 +60,7 @@ class MQTT:
         """
         tenant = self._options.tenant
         ours = str(Address(tenant, SERVER, "presence"))
-        here = Presence(online=True, instance=secrets.token_urlsafe(12)).render()
+        here = Presence(online=True, instance=new_id()).render()
         self._service = service
         self._seats = Seats(self._options.caps, tenant)
         self._opening = Worker("echat-mqtt-opening")
@@ -260,7 +260,7 @@ class MQTT:
             finally:
                 seat.conversation = None
             if conversation.reason not in _QUIET:
-                bye = Bye(reason=conversation.reason).render()  # type: ignore[arg-type]
+                bye = Bye(id=new_id(), reason=conversation.reason).render()  # type: ignore[arg-type]
                 control.put(seat.topic("out/control"), bye, within=_LAST)
             try:
                 async with asyncio.timeout(_LAST):
