@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,6 +37,8 @@ BACKOFF: tuple[Seconds, Seconds] = (0.1, 2.0)
 
 _ANSWER: Seconds = 2.5  # for a broker's answer, to a connection too
 _GOODBYE: Seconds = 1.0
+_SHORT: Seconds = 2.5
+_SHOWN: Seconds = 1.0
 _TAKEN_OVER = 142  # MQTT 5's reason: another client came with our id
 _OLD = (1, 132)  # an older broker's answer to MQTT 5, and MQTT 5's own
 _NOT_LET_IN = {4: "password", 5: "user", 134: "password", 135: "user", 133: "client id"}
@@ -67,7 +70,8 @@ class Link:
         is_up: Whether we are connected.
         dropped: Frames that were dropped since the network was too slow, or away.
         connections: How often we were connected.
-        taken_over: How often another client took our id.
+        taken_over: How often another client seems to have taken our id: the broker said so, or
+            connections were lost as soon as they were there.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Link:
         self.dropped = 0
         self.connections = 0
         self.taken_over = 0
+        self._short_lived = 0  # connections one after the other
 
     @property
     def is_up(self) -> bool:
@@ -148,6 +153,8 @@ class Link:
                     await self._connected(self._made(context, password))
                 except* (aiomqtt.MqttError, OSError) as errors:
                     error = _first(errors)
+                if error is not None and context is not None and not self._was_up:
+                    error = await reader.call(_shown, self._broker, context) or error
                 wait = BACKOFF[0] if self._lasted(began) else min(2 * wait, BACKOFF[1])
                 if error is not None and self._heed(error):
                     wait = BACKOFF[1]  # two that fight for one id do it slowly
@@ -203,6 +210,7 @@ class Link:
                 raise aiomqtt.MqttCodeError(135, "not allowed to subscribe")
             self._client, self._was_up = client, True
             self.connections += 1
+            began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._read(client), name="echat-mqtt-read")
@@ -212,6 +220,8 @@ class Link:
                 await self._goodbye(client)  # a will is told of who vanishes alone
                 raise
             finally:
+                lasted = asyncio.get_running_loop().time() - began
+                self._short_lived = self._short_lived + 1 if lasted < _SHORT else 0
                 self._client = None
                 self._out.clear()
                 self._on_down()
@@ -241,13 +251,13 @@ class Link:
 
     def _heed(self, error: BaseException) -> bool:
         """Fall back to MQTT 3.1.1, give up, or try again; whether our id was taken."""
-        code = _number(getattr(error, "rc", None))
+        code = max(_number(getattr(each, "rc", None)) for each in (error, error.__cause__))
         if isinstance(error, MqttConnectError) and code in _OLD and self.speaks_5:
             self._version = aiomqtt.ProtocolVersion.V311
             return False
-        if code == _TAKEN_OVER:
+        if code == _TAKEN_OVER or self._short_lived >= 2:
             self.taken_over += 1
-            log.error("another client took our client id at the broker; give each its own")
+            log.error("another client seems to have our client id at the broker; give each its own")
             return True
         refused = _refusal(error, code)
         if refused and not self._was_up:
@@ -256,13 +266,32 @@ class Link:
         return False
 
 
+def _shown(broker: Broker, context: ssl.SSLContext) -> ssl.SSLError | None:
+    """What TLS has against us; None for nothing. Blocks for a moment.
+
+    A broker that does not like our certificate says so after the handshake, where paho does not
+    look.
+    """
+    try:
+        with (
+            socket.create_connection((broker.host, broker.where), _SHOWN) as plain,
+            context.wrap_socket(plain, server_hostname=broker.host) as shown,
+        ):
+            shown.recv(1)  # the alert, if there is one; else nothing, until we are tired of it
+    except ssl.SSLError as error:
+        return error
+    except OSError:
+        pass
+    return None
+
+
 def _refusal(error: BaseException, code: int) -> str:
     """Why trying again will not help; empty where it may."""
     cause = error if isinstance(error, ssl.SSLError) else error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not to be trusted: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {cause.reason or 'no TLS there'}"
+        return f"TLS failed: {cause.reason or 'no TLS there'}; look at our certificate"
     if isinstance(error, MqttConnectError) and code in _NOT_LET_IN:
         return f"it does not let us in; look at the {_NOT_LET_IN[code]}, or its ACL"
     if code == 135:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,7 +55,7 @@ def test_there_are_at_most_ten_frames_a_second_and_all_are_within_bounds(
         face.play(np.full(count, loud, np.int16), RATE, now)
         if (frame := face.frame(now, round(now * 1000))) is not None:
             frames.append((now, frame))
-    for (before, _), (after, _) in zip(frames, frames[1:], strict=False):
+    for (before, _), (after, _) in pairwise(frames):
         assert after - before >= STEP - 1e-6
     for _, frame in frames:
         assert Affect.model_validate_json(frame.render()) == frame

@@ -100,8 +100,15 @@ def test_an_address_is_found_in_its_topic(tenant: str, device: str, leaf: object
 
 @pytest.mark.parametrize(
     "topic",
-    ["", "echat/v1/home", "echat/v1/home/a/in/other", "echat/v2/home/a/in/audio"]
-    + ["echat/v1/+/a/in/audio", "echat/v1/home/a b/in/audio", "x/echat/v1/home/a/in/audio"],
+    [
+        "",
+        "echat/v1/home",
+        "echat/v1/home/a/in/other",
+        "echat/v2/home/a/in/audio",
+        "echat/v1/+/a/in/audio",
+        "echat/v1/home/a b/in/audio",
+        "x/echat/v1/home/a/in/audio",
+    ],
 )
 def test_a_topic_that_is_none_of_ours_is_none(topic: str) -> None:
     assert Address.of(topic) is None
