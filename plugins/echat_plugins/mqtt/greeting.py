@@ -13,6 +13,7 @@ from echat_sdk.audio import Seconds
 _TRIES = 3  # of one hello, under one id
 _AGAIN: Seconds = 1.0  # until another is said
 _FULL: Seconds = 4.0
+_NOBODY = "nobody answers our hello; look at the tenant, our name and the broker's ACL"
 
 
 class Greeting:
@@ -124,7 +125,7 @@ class Greeting:
                 await asyncio.wait([self._answer], timeout=ANSWER)
                 if self._answer.done():
                     return self._answer.result()
-            return None
+            return Answer(to=hello.id, ok=False, code="late", message=_NOBODY)
         finally:
             self._answer = None
 

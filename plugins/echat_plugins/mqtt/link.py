@@ -43,6 +43,7 @@ _TAKEN_OVER = 142  # MQTT 5's reason: another client came with our id
 _OLD = (1, 132)  # an older broker's answer to MQTT 5, and MQTT 5's own
 _NOT_LET_IN = {4: "password", 5: "user", 134: "password", 135: "user", 133: "client id"}
 _NOT_GRANTED = 128
+_NOT_ALLOWED = 135
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,16 @@ class Incoming:
     topic: str
     payload: bytes | None
     retain: bool = False
+
+
+class _Client(aiomqtt.Client):
+    """Knows whether the broker let us publish, which aiomqtt does not tell."""
+
+    not_allowed = 0
+
+    def _on_publish(self, *args: Any, **more: Any) -> None:
+        self.not_allowed += any(_number(each) == _NOT_ALLOWED for each in args)
+        super()._on_publish(*args, **more)
 
 
 class Link:
@@ -149,12 +160,16 @@ class Link:
                 password = await reader.call(self._broker.password)
                 began = asyncio.get_running_loop().time()
                 error: BaseException | None = None
+                if context is not None and not self._was_up:
+                    error = await reader.call(_shown, self._broker, context, 0.0)
                 try:
+                    if error is not None:
+                        raise error
                     await self._connected(self._made(context, password))
                 except* (aiomqtt.MqttError, OSError) as errors:
                     error = _first(errors)
                 if error is not None and context is not None and not self._was_up:
-                    error = await reader.call(_shown, self._broker, context) or error
+                    error = await reader.call(_shown, self._broker, context, _SHOWN) or error
                 wait = BACKOFF[0] if self._lasted(began) else min(2 * wait, BACKOFF[1])
                 if error is not None and self._heed(error):
                     wait = BACKOFF[1]  # two that fight for one id do it slowly
@@ -162,14 +177,14 @@ class Link:
         finally:
             reader.let_go()
 
-    def _made(self, context: ssl.SSLContext | None, password: str | None) -> aiomqtt.Client:
+    def _made(self, context: ssl.SSLContext | None, password: str | None) -> _Client:
         broker, is_5 = self._broker, self.speaks_5
         properties = None
         if is_5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0  # nothing of ours stays with the broker
         topic, payload = self._will
-        made = aiomqtt.Client(
+        made = _Client(
             broker.host,
             broker.where,
             username=broker.username,
@@ -203,12 +218,12 @@ class Link:
 
         return Inbox
 
-    async def _connected(self, client: aiomqtt.Client) -> None:
+    async def _connected(self, client: _Client) -> None:
         async with client:
             granted = await client.subscribe(list(self._subscriptions))
             if any(_number(each) >= _NOT_GRANTED for each in granted):
-                raise aiomqtt.MqttCodeError(135, "not allowed to subscribe")
-            self._client, self._was_up = client, True
+                raise aiomqtt.MqttCodeError(_NOT_ALLOWED)
+            self._client = client
             self.connections += 1
             began = asyncio.get_running_loop().time()
             try:
@@ -216,6 +231,9 @@ class Link:
                     group.create_task(self._read(client), name="echat-mqtt-read")
                     group.create_task(self._write(client), name="echat-mqtt-write")
                     await self._on_up()
+                    if client.not_allowed and not self._was_up:
+                        raise aiomqtt.MqttCodeError(_NOT_ALLOWED)
+                    self._was_up = True
             except asyncio.CancelledError:
                 await self._goodbye(client)  # a will is told of who vanishes alone
                 raise
@@ -266,18 +284,20 @@ class Link:
         return False
 
 
-def _shown(broker: Broker, context: ssl.SSLContext) -> ssl.SSLError | None:
-    """What TLS has against us; None for nothing. Blocks for a moment.
+def _shown(broker: Broker, context: ssl.SSLContext, waits: Seconds) -> ssl.SSLError | None:
+    """What TLS has against the broker, or the broker against us; None for nothing. Blocks.
 
     A broker that does not like our certificate says so after the handshake, where paho does not
-    look.
+    look; and of a bad one of the broker's paho leaves a socket open.
     """
     try:
         with (
             socket.create_connection((broker.host, broker.where), _SHOWN) as plain,
             context.wrap_socket(plain, server_hostname=broker.host) as shown,
         ):
-            shown.recv(1)  # the alert, if there is one; else nothing, until we are tired of it
+            if waits:
+                shown.settimeout(waits)
+                shown.recv(1)  # the alert, if there is one; else nothing
     except ssl.SSLError as error:
         return error
     except OSError:
@@ -294,8 +314,8 @@ def _refusal(error: BaseException, code: int) -> str:
         return f"TLS failed: {cause.reason or 'no TLS there'}; look at our certificate"
     if isinstance(error, MqttConnectError) and code in _NOT_LET_IN:
         return f"it does not let us in; look at the {_NOT_LET_IN[code]}, or its ACL"
-    if code == 135:
-        return "it does not let us subscribe; look at its ACL"
+    if code == _NOT_ALLOWED:
+        return "it does not allow our topics; look at its ACL, our name and the tenant"
     return ""
 
 

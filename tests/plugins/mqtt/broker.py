@@ -72,8 +72,8 @@ class Mosquitto:
         self.stop()
         pytest.fail(self.log)
 
-    def stop(self) -> None:
+    def stop(self, *, kill: bool = False) -> None:
         if self._process is not None:
-            self._process.terminate()
+            (self._process.kill if kill else self._process.terminate)()
             self._process.wait(5)
             self._process = None

@@ -44,6 +44,13 @@ def service(model: SpeechModel, **more: Any) -> Service:
     )
 
 
+async def comes(is_so: Callable[[], object], within: Seconds = 5) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(within):
+        while not is_so():  # noqa: ASYNC110 - what is looked at tells nobody
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def serving(options: MQTTOptions, served: Service) -> AsyncIterator[MQTT]:
     transport = MQTT(options)

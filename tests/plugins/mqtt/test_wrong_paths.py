@@ -29,7 +29,7 @@ from echat_plugins.mqtt.messages import (
 )
 from echat_sdk.testing import FakeModel, Line
 from tests.plugins.mqtt.broker import Mosquitto
-from tests.plugins.mqtt.served import robot, service, serving, voice
+from tests.plugins.mqtt.served import comes, robot, service, serving, voice
 
 pytestmark = pytest.mark.slow
 
@@ -85,9 +85,7 @@ async def raw(
     "payload",
     [b"{", b"[]", b"\xff\xfe", b'{"type":"hello"}', b"[" * 50_000, b'{"type":"x","id":"12345678"}'],
 )
-async def test_what_is_no_message_is_refused_and_told(
-    mosquitto: Mosquitto, payload: bytes
-) -> None:
+async def test_what_is_no_message_is_refused_and_told(mosquitto: Mosquitto, payload: bytes) -> None:
     async with raw(mosquitto) as (client, transport):
         await client.hello()
         await client.send("in/control", payload)
@@ -249,9 +247,8 @@ async def test_who_takes_anothers_client_id_is_told_of_and_nobody_dies(
     ):
         await first.device.ready()
         async with robot(broker, "robot2") as second:
-            async with asyncio.timeout(8):
-                while not first.device.link.taken_over + second.device.link.taken_over:
-                    await asyncio.sleep(0.05)
+            links = first.device.link, second.device.link
+            await comes(lambda: any(link.taken_over for link in links), within=10)
             assert "another client seems to have our client id" in caplog.text
         async with asyncio.timeout(8):
             await first.device.ready()
