@@ -152,11 +152,20 @@ class Face:
         return (self._mirror, _FAINT) if now < self._mirror_until else ("neutral", 1.0)
 
     def _mouth(self, now: Seconds) -> float:
-        """How far it is open on average until the next frame, by what is heard then."""
-        opened = 0.0
+        """How far it is open on average until the next frame, by what is heard then.
+
+        It does not open for what is heard in the second half of that time alone.
+        """
+        opened = voiced = 0.0
+        is_heard = False
         for begin, length, openness in self._envelope:
             overlap = min(begin + length, now + STEP) - max(begin, now)
-            opened += max(0.0, overlap) * openness
+            if overlap > 0 and openness > 0:
+                opened += overlap * openness
+                voiced += overlap
+                is_heard = is_heard or begin <= now
+        if not is_heard and voiced < STEP / 2:
+            return 0.0
         return round(min(1.0, opened / STEP), 2)
 
 

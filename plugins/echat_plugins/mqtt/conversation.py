@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Callable
 
@@ -91,7 +90,6 @@ class Conversation:
         self._line = Line(
             hello.sound,
             hears=hello.stream,
-            says=secrets.randbits(32),
             send=lambda payload: send(topic("out/audio"), payload),
             on_play=self._played,
             on_flush=self._flushed,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
 from echat_plugins.mqtt.codec import Decoder, decoder, encoder
-from echat_plugins.mqtt.frame import Codec, Frame, FrameError
+from echat_plugins.mqtt.frame import MOST, Codec, Frame, FrameError
 from echat_plugins.mqtt.jitter import JitterBuffer
 from echat_plugins.mqtt.messages import Sound
 from echat_sdk.audio import (
@@ -43,12 +44,15 @@ class Line:
     Args:
         sound: How the device speaks and listens.
         hears: The stream of the frames that it sends.
-        says: The stream of the frames that it is sent.
         send: Takes a frame for it, without waiting.
         on_play: Told what is sent, and when it will be heard there.
         on_flush: Told which frames it is not to play: the first, and the one after the last.
         ahead: How far ahead of its time a frame is sent.
         reorder: How long is waited for a frame that is missing.
+
+    Attributes:
+        says: The stream of the frames that are sent.
+        faults: Frames that could not be read.
     """
 
     def __init__(
@@ -56,7 +60,6 @@ class Line:
         sound: Sound,
         *,
         hears: int,
-        says: int,
         send: Callable[[bytes], None],
         on_play: Callable[[Waveform, Seconds], None],
         on_flush: Callable[[int, int], None],
@@ -64,20 +67,17 @@ class Line:
         reorder: Seconds,
     ) -> None:
         self.output_rate = OUTPUT_RATE
-        self.says = says
         self._send = send
         self._on_play = on_play
         self._on_flush = on_flush
         self._reorder = reorder
         self._ahead = ahead
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
         self._heard: deque[AudioFrame] = deque(maxlen=MOST_HEARD)
         self._came = asyncio.Event()
         self._wait: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
         self._given = np.zeros(0, np.int16)  # less than a frame
-        self._sequence = 0
         self._sent: deque[tuple[int, Seconds]] = deque(maxlen=256)  # when each begins to be heard
         self._free_at: Seconds = 0.0
         self._gap = 0
@@ -87,11 +87,16 @@ class Line:
         self.adapt(sound, hears)
 
     def adapt(self, sound: Sound, hears: int) -> None:
-        """The device begins a stream anew, perhaps of another form.
+        """Both streams begin anew, perhaps in another form.
 
         Raises:
             ConfigError: Opus is not here.
         """
+        self.says = secrets.randbits(32)
+        self._sequence = 0
+        self._sent.clear()
+        self._began = self._loop.time()
+        self._given = self._given[:0]
         codec = Codec.OPUS if sound.codec == "opus" else Codec.PCM16
         self._codec, self._length = codec, sound.frame_ms
         self._hears = hears
@@ -243,4 +248,4 @@ class Line:
         self._send(frame.render())
 
     def _timestamp(self, at: Seconds) -> int:
-        return max(0, round((at - self._began) * 1000))
+        return max(0, round((at - self._began) * 1000)) & MOST

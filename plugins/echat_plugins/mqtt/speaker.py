@@ -39,7 +39,8 @@ class Speaker:
         self._codec = Codec.OPUS if sound.codec == "opus" else Codec.PCM16
         self._now = asyncio.get_running_loop().time
         self._held: deque[tuple[int, int, Waveform]] = deque(maxlen=_MOST)  # sequence, timestamp
-        self._affects: deque[Affect] = deque(maxlen=_MOST_AFFECTS)
+        # With when they came.
+        self._affects: deque[tuple[Seconds, Affect]] = deque(maxlen=_MOST_AFFECTS)
         self._affect: Affect | None = None
         self._starts_at: Seconds | None = None  # of what is held; None while it is being heard
         self._at: tuple[int, Seconds] | None = None  # what is heard now, and since when
@@ -110,20 +111,25 @@ class Speaker:
 
     def show(self, affect: Affect) -> None:
         """The next frame of the face; it waits for the sound that it goes with."""
-        self._affects.append(affect)
+        self._affects.append((self._now(), affect))
 
     @property
     def affect(self) -> Affect | None:
         """The face that goes with what is heard now; None before the first."""
-        until: float = np.inf
+        while self._affects and self._is_due(*self._affects[0]):
+            self._affect = self._affects.popleft()[1]
+        return self._affect
+
+    def _is_due(self, came: Seconds, affect: Affect) -> bool:
+        """Whether what it goes with is heard now, or was."""
+        now = self._now()
         if self._at is not None:
             timestamp, since = self._at
-            until = timestamp + 1000 * (self._now() - since)
         elif self._held:
-            until = self._held[0][1] - 1
-        while self._affects and self._affects[0].at <= until:
-            self._affect = self._affects.popleft()
-        return self._affect
+            timestamp, since = self._held[0][1], self._starts_at or now
+        else:  # a mouth that opens waits for its sound, if that is not long in coming
+            return affect.mouth == 0 or now - came >= self._hold
+        return affect.at <= timestamp + 1000 * (now - since)
 
     def close(self) -> None:
         """No more is waited for."""
