@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from echat_plugins.mqtt.broker import Broker
 from echat_plugins.mqtt.commands import ANSWER, Commands
+from echat_plugins.mqtt.frame import MOST
 from echat_plugins.mqtt.greeting import Greeting
 from echat_plugins.mqtt.link import Incoming, Link
 from echat_plugins.mqtt.messages import (
@@ -55,7 +56,7 @@ from echat_plugins.mqtt.skills import Skills
 from echat_plugins.mqtt.speaker import Speaker
 from echat_plugins.mqtt.topics import SERVER, Address, Leaf, Name, to_device
 from echat_sdk.audio import FRAME_SECONDS, Seconds, Waveform
-from echat_sdk.errors import EChatError
+from echat_sdk.errors import ConfigError, EChatError
 from echat_sdk.tools import Tool
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,8 @@ class Device:
         tools: What it can do; made by `echat_sdk.tools.tool`.
 
     Raises:
-        ConfigError: two tools have one name. On entering: the outbox cannot be used. On leaving:
-            the broker never let us in.
+        ConfigError: two tools have one name, or there are too many. On entering: the outbox cannot
+            be used. On leaving: the broker never let us in.
         StoreError: on entering: the outbox cannot be read.
     """
 
@@ -113,7 +114,7 @@ class Device:
         self._options = options
         self._clock = loop.time
         self._group = asyncio.TaskGroup()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._skills = Skills(tools)
         self._speaker = Speaker(options.sound)
         self._microphone: Microphone | None = None
@@ -147,9 +148,15 @@ class Device:
             on_over=self._over,
             on_refused=self._tell,
         )
+        if (size := len(self._hello(MOST, new_id()).render())) > _MOST_BYTES:
+            raise ConfigError(f"the tools take {size} bytes to tell of; at most {_MOST_BYTES}")
 
     async def __aenter__(self) -> Self:
-        await self._commands.open()
+        try:
+            await self._commands.open()
+        except EChatError:
+            await self._commands.close()
+            raise
         await self._group.__aenter__()
         for name, work in (
             ("link", self._link.run()),
@@ -157,7 +164,7 @@ class Device:
             ("commands", self._commands.run()),
             ("greeting", self._greeting.run()),
         ):
-            self._tasks.append(self._group.create_task(work, name=f"echat-device-{name}"))
+            self._spawn(work, name)
         return self
 
     async def __aexit__(
@@ -166,7 +173,7 @@ class Device:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         try:
             await self._group.__aexit__(kind, error, traceback)
@@ -321,7 +328,7 @@ class Device:
                 self._speaker.flush(message)
                 self._reply(Answer(to=message.id))
             case Call() if self._is_new(message.id):
-                self._group.create_task(self._called(message), name="echat-device-call")
+                self._spawn(self._called(message), "call")
             case Bye():
                 self._greeting.over(wants=message.reason != "idle", forgets=True)
                 self._tell(message)
@@ -363,6 +370,11 @@ class Device:
     def _over(self) -> None:
         self._microphone = None
         self._commands.ready(False)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._group.create_task(work, name=f"echat-device-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # --- what goes --------------------------------------------------------------------------------
 

@@ -56,9 +56,23 @@ class Incoming:
 
 
 class _Client(aiomqtt.Client):
-    """Knows whether the broker let us publish, which aiomqtt does not tell."""
+    """Knows whether the broker let us publish, which aiomqtt does not tell.
+
+    What is touched here is its own; where a later version has it otherwise, less is known.
+    """
 
     not_allowed = 0
+
+    def be_quick(self) -> None:
+        """Wait no longer for a connection than for an answer."""
+        if hasattr(self, "_client"):
+            self._client.connect_timeout = _ANSWER
+
+    def forget(self) -> None:
+        """It was heeded that the connection is lost, or did not matter."""
+        lost: asyncio.Future[None] | None = getattr(self, "_disconnected", None)
+        if lost is not None and lost.done() and not lost.cancelled():
+            lost.exception()
 
     def _on_publish(self, *args: Any, **more: Any) -> None:
         self.not_allowed += any(_number(each) == _NOT_ALLOWED for each in args)
@@ -111,6 +125,7 @@ class Link:
         self.dropped = 0
         self.connections = 0
         self.taken_over = 0
+        self._lasted: Seconds = 0.0  # of the last connection
         self._short_lived = 0  # connections one after the other
 
     @property
@@ -156,26 +171,37 @@ class Link:
         try:
             wait = BACKOFF[0]
             while True:
-                context = await reader.call(self._broker.context)
-                password = await reader.call(self._broker.password)
-                began = asyncio.get_running_loop().time()
-                error: BaseException | None = None
-                if context is not None and not self._was_up:
-                    error = await reader.call(_shown, self._broker, context, 0.0)
-                try:
-                    if error is not None:
-                        raise error
-                    await self._connected(self._made(context, password))
-                except* (aiomqtt.MqttError, OSError) as errors:
-                    error = _first(errors)
-                if error is not None and context is not None and not self._was_up:
-                    error = await reader.call(_shown, self._broker, context, _SHOWN) or error
-                wait = BACKOFF[0] if self._lasted(began) else min(2 * wait, BACKOFF[1])
+                self._lasted = 0.0
+                error = await self._try(reader)
+                wait = BACKOFF[0] if self._lasted > _SHORT else min(2 * wait, BACKOFF[1])
                 if error is not None and self._heed(error):
                     wait = BACKOFF[1]  # two that fight for one id do it slowly
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
         finally:
             reader.let_go()
+
+    async def _try(self, reader: Worker) -> BaseException | None:
+        """Be connected, as long as that lasts; why it does not."""
+        error: BaseException | None = None
+        is_first = not self._was_up
+        try:
+            context = await reader.call(self._broker.context)
+            password = await reader.call(self._broker.password)
+        except ConfigError as wrong:
+            if is_first:
+                raise
+            return wrong
+        if context is not None and is_first:
+            error = await reader.call(_shown, self._broker, context, 0.0)
+        try:
+            if error is not None:
+                return error
+            await self._connected(self._made(context, password))
+        except* (aiomqtt.MqttError, OSError) as errors:
+            error = _first(errors)
+        if error is not None and context is not None and not self._was_up:
+            error = await reader.call(_shown, self._broker, context, _SHOWN) or error
+        return error
 
     def _made(self, context: ssl.SSLContext | None, password: str | None) -> _Client:
         broker, is_5 = self._broker, self.speaks_5
@@ -201,6 +227,7 @@ class Link:
             queue_type=self._inbox(),
         )
         made.pending_calls_threshold = 1000  # bounded by who sends
+        made.be_quick()
         return made
 
     def _inbox(self) -> type[asyncio.Queue[aiomqtt.Message]]:
@@ -238,9 +265,10 @@ class Link:
                 await self._goodbye(client)  # a will is told of who vanishes alone
                 raise
             finally:
-                lasted = asyncio.get_running_loop().time() - began
-                self._short_lived = self._short_lived + 1 if lasted < _SHORT else 0
+                self._lasted = asyncio.get_running_loop().time() - began
+                self._short_lived = self._short_lived + 1 if self._lasted < _SHORT else 0
                 self._client = None
+                client.forget()
                 self._out.clear()
                 self._on_down()
 
@@ -263,9 +291,6 @@ class Link:
                 await client.publish(*self._out.popleft(), qos=0)
             self._has_out.clear()
             await self._has_out.wait()
-
-    def _lasted(self, began: Seconds) -> bool:
-        return asyncio.get_running_loop().time() - began > BACKOFF[1]
 
     def _heed(self, error: BaseException) -> bool:
         """Fall back to MQTT 3.1.1, give up, or try again; whether our id was taken."""

@@ -40,7 +40,7 @@ class Caps(BaseModel):
         default=30, ge=1, description="Of one tool; the device may allow fewer."
     )
     idle: Seconds = Field(
-        default=900.0, gt=0, description="Without a word, until a conversation ends."
+        default=900.0, gt=0, description="Without a frame or a command, until a conversation ends."
     )
     away: Seconds = Field(
         default=30.0, gt=0, description="A device may be gone, and go on where it was."

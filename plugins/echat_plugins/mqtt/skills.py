@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from echat_plugins.mqtt.messages import MOST_OUTPUT, Answer, Call, Offer
+from echat_plugins.mqtt.messages import MOST_OUTPUT, MOST_TOOLS, Answer, Call, Offer
 from echat_sdk.agent.tool_use import ToolUse
+from echat_sdk.errors import ConfigError
 from echat_sdk.tools import Tool, ToolCall, offered
 
 MOST_AT_ONCE = 8
@@ -25,10 +26,12 @@ class Skills:
         offers: As the hello tells them.
 
     Raises:
-        ConfigError: two have one name.
+        ConfigError: two have one name, or there are more than may be told of.
     """
 
     def __init__(self, tools: Sequence[Tool]) -> None:
+        if len(tools) > MOST_TOOLS:
+            raise ConfigError(f"{len(tools)} tools; a device may have {MOST_TOOLS}")
         self._tools = {tool.name: tool for tool in offered(tools)}
         self._use = ToolUse()
         self._running = 0

@@ -44,20 +44,22 @@ class Speaker:
         self._affect: Affect | None = None
         self._starts_at: Seconds | None = None  # of what is held; None while it is being heard
         self._at: tuple[int, Seconds] | None = None  # what is heard now, and since when
+        self._wait: asyncio.TimerHandle | None = None
         self.faults = 0
         self.begin(0)
 
     def begin(self, stream: int) -> None:
         """A new stream begins; what was left of another is dropped."""
+        self.close()
         self._stream = stream
         self._buffer = JitterBuffer[Frame](self._hold)
         self._decoder: Decoder = decoder(self._codec, OUTPUT_RATE, self._sound.frame_ms)
-        self._wait: asyncio.TimerHandle | None = None
+        self._wait = None
         self._cut = (0, 0)
         self._last = (0, 0)
         self._held.clear()
         self._affects.clear()
-        self._at = None
+        self._starts_at = self._at = None
 
     @property
     def dropped(self) -> int:

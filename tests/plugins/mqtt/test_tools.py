@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 
-from echat_plugins.mqtt import MQTTOptions
+from echat_plugins.mqtt import Device, DeviceOptions, MQTTOptions
 from echat_plugins.mqtt.device_tools import CallRefusedError, DeviceTools
 from echat_plugins.mqtt.messages import Answer, Call, Offer, ToolEvent, TurnEvent
 from echat_plugins.mqtt.skills import Skills
@@ -108,6 +109,22 @@ def test_what_is_no_function_is_refused() -> None:
                 DeviceTools(lambda call: None, 30).made([Offer(name=bad)])
 
     virtual_time.run(main())
+
+
+async def test_a_robot_that_can_do_too_much_is_told_so() -> None:
+    @tool(examples={"nothing": {}})
+    async def nothing() -> None:
+        """Do nothing."""
+
+    names = (replace(nothing, name=f"nothing{n}") for n in range(33))
+    with pytest.raises(ConfigError, match="33 tools"):
+        Device(DeviceOptions(device="robot1"), tools=list(names))
+    big = {"x" * 4000 + str(n): {} for n in range(6)}
+    wide = [replace(nothing, name=f"wide{n}", examples=tuple(big.items())) for n in range(4)]
+    with pytest.raises(ConfigError, match="at most 65536"):
+        Device(DeviceOptions(device="robot1"), tools=wide)
+    with pytest.raises(ConfigError, match="rename one"):
+        Device(DeviceOptions(device="robot1"), tools=[nothing, nothing])
 
 
 @pytest.mark.slow
