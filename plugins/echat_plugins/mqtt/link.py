@@ -158,6 +158,8 @@ class Link:
             await client.publish(topic, payload, qos=1, retain=retain)
         except (aiomqtt.MqttError, ValueError):  # paho raises ValueError of what is too large
             return False
+        finally:
+            _see_cancelled()
         return True
 
     async def run(self) -> None:
@@ -173,6 +175,7 @@ class Link:
             while True:
                 self._lasted = 0.0
                 error = await self._try(reader)
+                _see_cancelled()
                 wait = BACKOFF[0] if self._lasted > _SHORT else min(2 * wait, BACKOFF[1])
                 if error is not None and self._heed(error):
                     wait = BACKOFF[1]  # two that fight for one id do it slowly
@@ -261,6 +264,8 @@ class Link:
                     if client.not_allowed and not self._was_up:
                         raise aiomqtt.MqttCodeError(_NOT_ALLOWED)
                     self._was_up = True
+                    # Not in the group's own wait, where 3.11 leaves a task as if cancelled.
+                    await asyncio.Event().wait()
             except asyncio.CancelledError:
                 await self._goodbye(client)  # a will is told of who vanishes alone
                 raise
@@ -289,6 +294,7 @@ class Link:
         while True:
             while self._out:
                 await client.publish(*self._out.popleft(), qos=0)
+                _see_cancelled()
             self._has_out.clear()
             await self._has_out.wait()
 
@@ -328,6 +334,17 @@ def _shown(broker: Broker, context: ssl.SSLContext, waits: Seconds) -> ssl.SSLEr
     except OSError:
         pass
     return None
+
+
+def _see_cancelled() -> None:
+    """Be cancelled now, if we were.
+
+    Python 3.11's `wait_for`, which aiomqtt uses, and its `TaskGroup` forget a cancellation that
+    comes together with a result, or with an error.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _refusal(error: BaseException, code: int) -> str:
