@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
 from rich.align import Align
 from rich.console import Console, Group
 from rich.live import Live
@@ -263,5 +264,8 @@ if __name__ == "__main__":
             asyncio.run(run(options, face))
         except EChatError as error:
             sys.exit(f"error: {error}")
+        except ValidationError as error:
+            first = error.errors()[0]
+            sys.exit(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     if options.log:
         options.log.write_text("\n".join(face))

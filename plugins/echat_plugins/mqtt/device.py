@@ -313,8 +313,8 @@ class Device:
                 self._tell(read(EVENT, payload))
             elif address.leaf == "out/control":
                 self._control(read(OUT_CONTROL, payload))
-        except MessageError as error:
-            log.warning("a message that cannot be read: %s", error)
+        except MessageError:
+            log.warning("a message on %s cannot be read", address.leaf)
 
     def _control(self, message: Message) -> None:
         match message:

@@ -38,7 +38,9 @@ BACKOFF: tuple[Seconds, Seconds] = (0.1, 2.0)
 _ANSWER: Seconds = 2.5  # for a broker's answer, to a connection too
 _GOODBYE: Seconds = 1.0
 _SHORT: Seconds = 2.5
+_SOON: Seconds = 0.3  # for what TLS has against us, before all; and once we were let in vain
 _SHOWN: Seconds = 1.0
+_TOLD_AGAIN: Seconds = 60.0
 _TAKEN_OVER = 142  # MQTT 5's reason: another client came with our id
 _OLD = (1, 132)  # an older broker's answer to MQTT 5, and MQTT 5's own
 _NOT_LET_IN = {4: "password", 5: "user", 134: "password", 135: "user", 133: "client id"}
@@ -73,6 +75,10 @@ class _Client(aiomqtt.Client):
         lost: asyncio.Future[None] | None = getattr(self, "_disconnected", None)
         if lost is not None and lost.done() and not lost.cancelled():
             lost.exception()
+
+    def _on_disconnect(self, *args: Any, **more: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # nobody waits for the connection now
+            super()._on_disconnect(*args, **more)
 
     def _on_publish(self, *args: Any, **more: Any) -> None:
         self.not_allowed += any(_number(each) == _NOT_ALLOWED for each in args)
@@ -125,6 +131,7 @@ class Link:
         self.dropped = 0
         self.connections = 0
         self.taken_over = 0
+        self._told, self._told_at = "", 0.0  # what was logged last, and when
         self._lasted: Seconds = 0.0  # of the last connection
         self._short_lived = 0  # connections one after the other
 
@@ -195,7 +202,7 @@ class Link:
                 raise
             return wrong
         if context is not None and is_first:
-            error = await reader.call(_shown, self._broker, context, 0.0)
+            error = await reader.call(_shown, self._broker, context, _SOON)
         try:
             if error is not None:
                 return error
@@ -306,13 +313,22 @@ class Link:
             return False
         if code == _TAKEN_OVER or self._short_lived >= 2:
             self.taken_over += 1
-            log.error("another client seems to have our client id at the broker; give each its own")
+            self._tell(
+                "another client seems to have our client id at the broker; give each its own"
+            )
             return True
         refused = _refusal(error, code)
         if refused and not self._was_up:
             raise ConfigError(f"the broker at {self._broker.host}: {refused}") from error
-        log.warning("the broker is away (%s); trying again", refused or type(error).__name__)
+        self._tell(f"the broker is away ({refused or type(error).__name__}); trying again")
         return False
+
+    def _tell(self, what: str) -> None:
+        """Log it, unless it was the last that was logged, within a minute."""
+        now = asyncio.get_running_loop().time()
+        if what != self._told or now - self._told_at > _TOLD_AGAIN:
+            self._told, self._told_at = what, now
+            log.warning(what)
 
 
 def _shown(broker: Broker, context: ssl.SSLContext, waits: Seconds) -> ssl.SSLError | None:
@@ -326,9 +342,8 @@ def _shown(broker: Broker, context: ssl.SSLContext, waits: Seconds) -> ssl.SSLEr
             socket.create_connection((broker.host, broker.where), _SHOWN) as plain,
             context.wrap_socket(plain, server_hostname=broker.host) as shown,
         ):
-            if waits:
-                shown.settimeout(waits)
-                shown.recv(1)  # the alert, if there is one; else nothing
+            shown.settimeout(waits)
+            shown.recv(1)  # the alert, if there is one; else nothing
     except ssl.SSLError as error:
         return error
     except OSError:

@@ -21,11 +21,12 @@ from echat_plugins.mqtt.messages import (
     FailedEvent,
     HeardEvent,
     Presence,
+    TextEvent,
     TurnEvent,
     read,
 )
 from echat_plugins.mqtt.topics import LEAVES, Address
-from echat_sdk.testing import FakeModel, Line
+from echat_sdk.testing import FakeModel, Line, RAMMemory
 from echat_sdk.tools import tool
 from tests.plugins.mqtt.broker import Mosquitto
 from tests.plugins.mqtt.served import comes, robot, service, serving, voice
@@ -68,9 +69,8 @@ async def test_who_speaks_over_the_agent_makes_the_robot_fall_silent(mosquitto: 
         robot(mosquitto.broker()) as ada,
     ):
         await ada.device.ready()
-        await ada.say(voice(0.8))
-        await ada.say(voice(1.2) * 0)
-        assert ada.device.speaker.is_speaking
+        await ada.device.tell("tell me a story")
+        await comes(lambda: ada.device.speaker.is_speaking)
         await ada.say(voice(1.4))
         await ada.say(voice(0.6) * 0)
         cut = await ada.until(TurnEvent)
@@ -194,3 +194,47 @@ async def test_no_log_tells_who_spoke_or_what_was_said(
     assert "secret" not in ours
     assert "robot1" not in ours
     assert "away" in ours
+
+
+async def test_a_device_speaks_for_its_user_and_any_other_for_a_guest(mosquitto: Mosquitto) -> None:
+    memory = RAMMemory()
+    options = MQTTOptions(broker=mosquitto.broker(), users={"robot1": "ada"})
+    async with (
+        serving(options, service(FakeModel(Line("x")), memory=memory)),
+        robot(mosquitto.broker(), "robot1") as ada,
+        robot(mosquitto.broker(), "robot2") as guest,
+    ):
+        for each in (ada, guest):
+            await each.device.ready()
+            await each.device.tell(f"hello from {each.device._options.device}")
+            await each.until(TurnEvent)
+    assert [turn.transcript for turn in memory.recall("ada").turns] == ["hello from robot1"]
+    assert list(memory._turns) == ["ada"]
+
+
+async def test_who_did_not_agree_is_not_heard_and_the_robot_is_told(mosquitto: Mosquitto) -> None:
+    class Asking(RAMMemory):
+        def allowed(self, user: str) -> frozenset[str]:
+            return frozenset()
+
+    options = MQTTOptions(broker=mosquitto.broker(), users={"robot1": "ada"})
+    async with (
+        serving(options, service(FakeModel(ASKS), memory=Asking())),
+        robot(mosquitto.broker()) as ada,
+    ):
+        await ada.device.ready()
+        await ada.say(voice(0.8))
+        await ada.say(voice(0.8) * 0)
+        assert (await ada.until(FailedEvent)).error == "ConsentError"
+        assert ada.of(HeardEvent) == []
+
+
+async def test_people_are_told_first_what_they_talk_to(mosquitto: Mosquitto) -> None:
+    served = service(FakeModel(), disclosure=lambda lang: f"I am a machine ({lang}).")
+    async with (
+        serving(MQTTOptions(broker=mosquitto.broker()), served),
+        robot(mosquitto.broker(), lang="zh") as ada,
+    ):
+        assert (await ada.device.ready()).disclosure == "I am a machine (zh)."
+        assert "machine" in (await ada.until(TextEvent)).text
+        await comes(lambda: ada.device.speaker.is_speaking)
