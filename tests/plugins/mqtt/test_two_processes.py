@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -14,7 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from echat_plugins.mqtt.messages import Answer
 from tests.plugins.mqtt.broker import Mosquitto
+from tests.plugins.mqtt.served import comes, robot
 
 ROOT = Path(__file__).parents[3]
 BAD = ("--loss", "0.02", "--jitter", "0.05")
@@ -91,6 +94,26 @@ def test_a_dialogue_over_a_bad_network_is_held_and_the_face_moves_with_it(
     assert "speaking" in states
     assert {each["emotion"] for each in moved if each["mouth"] > 0.5} == {"happy"}
     assert max(each["mouth"] for each in moved if each["state"] == "hearing") == 0
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(300)
+async def test_a_server_that_is_killed_is_found_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    waits: list[float] = []
+    clock = asyncio.get_running_loop().time
+    async with robot(mosquitto.broker(), outbox=tmp_path / "out") as ada:
+        for n in range(10):
+            with server("fake", mosquitto):
+                await comes(lambda: ada.device.link.is_up and ada.device.welcome, within=20)
+                await ada.device.tell(f"words {n}")
+                answered = n + 1
+                await comes(lambda: len(ada.of(Answer)) == answered)  # noqa: B023
+            began = clock()
+            await comes(lambda: ada.device.welcome is None)
+            waits.append(clock() - began)
+    print(f"killed 10 times: known within {max(waits):.2f} s")  # noqa: T201
+    assert max(waits) < 2
+    assert all(answer.ok for answer in ada.of(Answer))
 
 
 @pytest.mark.real
