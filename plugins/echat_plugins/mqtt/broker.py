@@ -42,7 +42,7 @@ class Broker(BaseModel):
         default="ECHAT_MQTT_PASSWORD", description="Read where there is no file."
     )
     client_id: str = Field(
-        default="", max_length=128, description="Empty: made anew with each start."
+        default="", max_length=128, description="Empty: made of the tenant and the device."
     )
     keepalive: int = Field(default=15, ge=2, le=600, description="Seconds.")
 
@@ -65,6 +65,14 @@ class Broker(BaseModel):
     def where(self) -> int:
         """The port that is connected to."""
         return self.port or (8883 if self.uses_tls else 1883)
+
+    def named(self, client_id: str) -> Broker:
+        """The same, with a client id where there is none.
+
+        It has to be the same each time: a broker that meets it again knows that the connection
+        before is dead, and does not tell of that later.
+        """
+        return self if self.client_id else self.model_copy(update={"client_id": client_id})
 
     def context(self) -> ssl.SSLContext | None:
         """How TLS is spoken; None without. Reads files: not for the event loop.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from echat_plugins.mqtt.affect import STEP, Face
 from echat_plugins.mqtt.device_tools import DeviceTools
@@ -35,8 +34,6 @@ from echat_sdk.audio import Seconds, Waveform
 from echat_sdk.errors import ConfigError, EChatError, UnsupportedError
 from echat_sdk.protocols import VAD
 from echat_sdk.turn import Lang
-
-log = logging.getLogger(__name__)
 
 CONTROL_WITHIN: Seconds = 30.0
 """So long a control message is tried to be sent."""
@@ -146,13 +143,13 @@ class Conversation:
         self._away_since = None
 
     def take(self, command: Command, done: Callable[[bytes], None]) -> bool:
-        """A command of the device's; False where too many wait.
+        """A command of the device's; False where too many wait, or it is over.
 
         Args:
             command: Which.
             done: Given the answer, once.
         """
-        if len(self._commands) >= self._options.caps.commands:
+        if self._over.is_set() or len(self._commands) >= self._options.caps.commands:
             return False
         self._last_word = self._now()
         self._commands.append((command, done))
@@ -171,6 +168,11 @@ class Conversation:
         """End it."""
         self._reason = self._reason or reason
         self._over.set()
+
+    def undone(self) -> Iterator[str]:
+        """The ids of commands that were taken and will not be done, once it is over."""
+        while self._commands:
+            yield self._commands.popleft()[0].id
 
     @property
     def reason(self) -> str:

@@ -122,7 +122,7 @@ class Device:
         self._events: deque[Message] = deque(maxlen=MOST_EVENTS)
         self._has_events = asyncio.Event()
         self._link = Link(
-            options.broker,
+            options.broker.named(f"echat-{options.tenant}-{options.device}"),
             subscriptions=[
                 (to_device(options.tenant, options.device), 1),
                 (str(Address(options.tenant, SERVER, "presence")), 1),

@@ -206,7 +206,11 @@ class Link:
         try:
             if error is not None:
                 return error
-            await self._connected(self._made(context, password))
+            client = self._made(context, password)
+            try:
+                await self._connected(client)
+            finally:
+                client.forget()
         except* (aiomqtt.MqttError, OSError) as errors:
             error = _first(errors)
         if error is not None and context is not None and not self._was_up:
@@ -280,7 +284,6 @@ class Link:
                 self._lasted = asyncio.get_running_loop().time() - began
                 self._short_lived = self._short_lived + 1 if self._lasted < _SHORT else 0
                 self._client = None
-                client.forget()
                 self._out.clear()
                 self._on_down()
 

@@ -35,7 +35,7 @@ from echat_sdk.errors import EChatError
 log = logging.getLogger(__name__)
 
 _LAST: Seconds = 1.0  # for what is still to be told to a device
-_QUIET = frozenset({"done", "replaced", "gone"})  # ends that a device is not told of
+_QUIET = frozenset({"done", "replaced"})  # ends that a device is not told of
 
 
 class MQTT:
@@ -69,7 +69,7 @@ class MQTT:
             await self._link.send_sure(ours, here, retain=True)
 
         self._link = Link(
-            self._options.broker,
+            self._options.broker.named(f"echat-{tenant}-{SERVER}"),
             subscriptions=[
                 (of_all(tenant, "in/control"), 1),
                 (of_all(tenant, "in/audio"), 0),
@@ -80,7 +80,7 @@ class MQTT:
             on_message=self._take,
             on_up=up,
         )
-        # Answers to those who have no conversation.
+        # Answers outlive the conversations that they are given in.
         self._desk = Sending(self._link.send_sure, self._options.caps.waiting)
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -238,13 +238,15 @@ class MQTT:
                 topic=seat.topic,
                 send=self._link.send,
             )
-        except EChatError as error:
+        except Exception as error:  # noqa: BLE001 - edge: others go on
             log.error("a device's conversation cannot be held: %s", type(error).__name__)
-            self._refuse(seat, hello.id, "failed", str(error))
+            self._refuse(seat, hello.id, "failed", "no conversation can be held just now")
             return
 
         def begun() -> None:
             seat.conversation = conversation
+            if seat.next is not None:  # it came while the detector was opened
+                conversation.end("replaced")
             self._done(seat, hello.id, conversation.welcome(hello).render())
 
         async with asyncio.TaskGroup() as group:
@@ -259,6 +261,8 @@ class MQTT:
                     self._refuse(seat, hello.id, "failed", "no conversation could be begun")
             finally:
                 seat.conversation = None
+                for command in conversation.undone():
+                    seat.once.forget(command)
             if conversation.reason not in _QUIET:
                 bye = Bye(id=new_id(), reason=conversation.reason).render()  # type: ignore[arg-type]
                 control.put(seat.topic("out/control"), bye, within=_LAST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +30,7 @@ from echat_plugins.mqtt.messages import (
 )
 from echat_sdk.testing import FakeModel, Line
 from tests.plugins.mqtt.broker import Mosquitto
-from tests.plugins.mqtt.served import comes, robot, service, serving, voice
+from tests.plugins.mqtt.served import LoudVAD, comes, robot, service, serving, voice
 
 pytestmark = pytest.mark.slow
 
@@ -259,3 +260,53 @@ async def test_who_takes_anothers_client_id_is_told_of_and_nobody_dies(
             await first.device.ready()
         await first.device.tell("are you there?")
         await first.until(TurnEvent)
+
+
+async def test_what_was_not_done_when_a_conversation_ended_is_done_in_the_next(
+    mosquitto: Mosquitto,
+) -> None:
+    async with raw(mosquitto, [Line("x", ())]) as (client, _):
+        await client.hello()
+        bye, tells = Bye(id=new_id()), [Tell(id=new_id(), text=f"words {n}") for n in range(5)]
+        for command in (bye, *tells):
+            await client.send("in/control", command.render())
+        answers = [await client.told() for _ in range(6)]
+        assert answers[0] == Answer(to=bye.id)
+        assert {answer.code for answer in answers[1:]} <= {"no_session", "too_many"}
+        await client.hello()
+        for tell in tells:
+            await client.send("in/control", tell.render())
+            assert await client.told() == Answer(to=tell.id)
+
+
+async def test_a_hello_that_comes_while_another_is_taken_is_not_forgotten(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoudVAD, "__init__", lambda self: time.sleep(0.2))  # in a thread
+    async with raw(mosquitto) as (client, transport):
+        hellos = [Hello(id=new_id(), stream=n) for n in range(3)]
+        for hello in hellos:
+            await client.send("in/control", hello.render())
+        told = [await client.told() for _ in range(3)]
+        codes = {answer.to: getattr(answer, "code", None) for answer in told}
+        assert codes == {hellos[0].id: None, hellos[1].id: "refused", hellos[2].id: None}
+        assert transport.devices == 1
+        await client.still_served()
+
+
+async def test_a_conversation_that_cannot_be_held_is_told_of_and_others_go_on(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: LoudVAD) -> None:
+        raise RuntimeError("a secret path")
+
+    async with raw(mosquitto) as (client, transport):
+        with monkeypatch.context() as patched:
+            patched.setattr(LoudVAD, "__init__", broken)
+            hello = Hello(id=new_id(), stream=1)
+            await client.send("in/control", hello.render())
+            answer = await client.told()
+            assert (answer.to, answer.code) == (hello.id, "failed")
+            assert "secret" not in str(answer.message)
+        await client.hello()
+        assert transport.devices == 1
