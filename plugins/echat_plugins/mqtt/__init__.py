@@ -8,7 +8,8 @@ are documented in asyncapi.yaml beside this file. Needs the extra `[mqtt]`.
 """
 
 from echat_plugins.mqtt.broker import Broker
-from echat_plugins.mqtt.device import Device, DeviceOptions
+from echat_plugins.mqtt.device import Device
+from echat_plugins.mqtt.device_options import DeviceOptions
 from echat_plugins.mqtt.options import MQTTOptions
 from echat_plugins.mqtt.transport import MQTT
 

@@ -14,14 +14,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from echat_plugins.mqtt.broker import Broker
+from echat_plugins.mqtt.client import first
 from echat_plugins.mqtt.commands import ANSWER, Commands
+from echat_plugins.mqtt.device_options import MOST_BYTES, DeviceOptions, outbox_of
 from echat_plugins.mqtt.frame import MOST
 from echat_plugins.mqtt.greeting import Greeting
 from echat_plugins.mqtt.link import Incoming, Link
@@ -37,12 +35,10 @@ from echat_plugins.mqtt.messages import (
     Flush,
     Hello,
     Interrupt,
-    LangName,
     Message,
     MessageError,
     Mute,
     Presence,
-    Sound,
     Tell,
     Welcome,
     new_id,
@@ -50,11 +46,10 @@ from echat_plugins.mqtt.messages import (
 )
 from echat_plugins.mqtt.microphone import Microphone
 from echat_plugins.mqtt.once import Once
-from echat_plugins.mqtt.outbox import Outbox
 from echat_plugins.mqtt.sending import Sending
 from echat_plugins.mqtt.skills import Skills
 from echat_plugins.mqtt.speaker import Speaker
-from echat_plugins.mqtt.topics import SERVER, Address, Leaf, Name, to_device
+from echat_plugins.mqtt.topics import SERVER, Address, Leaf, to_device
 from echat_sdk.audio import FRAME_SECONDS, Seconds, Waveform
 from echat_sdk.errors import ConfigError, EChatError
 from echat_sdk.tools import Tool
@@ -63,37 +58,6 @@ log = logging.getLogger(__name__)
 
 MOST_EVENTS = 256
 """Events that wait for a reader; of more, the oldest are dropped."""
-
-_MOST_BYTES = 65_536
-
-
-class DeviceOptions(BaseModel):
-    """What a device is. Frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    broker: Broker = Broker()
-    tenant: Name = "home"
-    device: Name
-    sound: Sound = Sound()
-    lang: LangName | None = Field(default=None, description="None: the server's.")
-    outbox: Path | None = Field(
-        default=None, description="Folder for commands while the broker is away."
-    )
-    outbox_key: Path | None = Field(default=None, description="None: outbox.key beside the folder.")
-    most_commands: int = Field(
-        default=256, ge=1, le=100_000, description="That wait; one more is refused."
-    )
-    keeps: Seconds = Field(
-        default=3600.0, gt=0, description="A command that waited longer is dropped."
-    )
-
-    @field_validator("device")
-    @classmethod
-    def _is_no_server(cls, name: str) -> str:
-        if name == SERVER:
-            raise ValueError(f"no device may be called {SERVER!r}")
-        return name
 
 
 class Device:
@@ -128,7 +92,7 @@ class Device:
                 (str(Address(options.tenant, SERVER, "presence")), 1),
             ],
             will=(self._topic("presence"), Presence(online=False).render()),
-            most_bytes=_MOST_BYTES,
+            most_bytes=MOST_BYTES,
             on_message=self._take,
             on_up=self._up,
             on_down=self._down,
@@ -136,7 +100,7 @@ class Device:
         self._answers = Sending(self._link.send_sure, MOST_EVENTS)
         self._commands = Commands(
             self._send_control,
-            _outbox(options),
+            outbox_of(options),
             most=options.most_commands,
             keeps=options.keeps,
             on_answer=self._tell,
@@ -148,8 +112,8 @@ class Device:
             on_over=self._over,
             on_refused=self._tell,
         )
-        if (size := len(self._hello(MOST, new_id()).render())) > _MOST_BYTES:
-            raise ConfigError(f"the tools take {size} bytes to tell of; at most {_MOST_BYTES}")
+        if (size := len(self._hello(MOST, new_id()).render())) > MOST_BYTES:
+            raise ConfigError(f"the tools take {size} bytes to tell of; at most {MOST_BYTES}")
 
     async def __aenter__(self) -> Self:
         try:
@@ -178,10 +142,8 @@ class Device:
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as errors:
-            first: BaseException = errors
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            raise first from (None if isinstance(first, EChatError) else errors)
+            found = first(errors)
+            raise found from (None if isinstance(found, EChatError) else errors)
         finally:
             self._speaker.close()
             self._skills.close()
@@ -390,11 +352,3 @@ class Device:
 
     def _topic(self, leaf: Leaf) -> str:
         return str(Address(self._options.tenant, self._options.device, leaf))
-
-
-def _outbox(options: DeviceOptions) -> Outbox | None:
-    folder = options.outbox
-    if folder is None:
-        return None
-    key = options.outbox_key or folder.parent / "outbox.key"
-    return Outbox(folder, key, most=options.most_commands, most_bytes=_MOST_BYTES)

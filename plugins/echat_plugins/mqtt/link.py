@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from echat_plugins.mqtt.broker import Broker
+from echat_plugins.mqtt.client import ANSWER, NOT_ALLOWED, Client, first, number, refusal, shown
 from echat_sdk.audio import Seconds
 from echat_sdk.bridge import Worker
 from echat_sdk.errors import ConfigError
@@ -35,7 +35,6 @@ MOST_OUT = 512
 BACKOFF: tuple[Seconds, Seconds] = (0.1, 2.0)
 """The first wait before a connection is tried again, and the longest. Each is half luck."""
 
-_ANSWER: Seconds = 2.5  # for a broker's answer, to a connection too
 _GOODBYE: Seconds = 1.0
 _SHORT: Seconds = 2.5
 _SOON: Seconds = 0.3  # for what TLS has against us, before all; and once we were let in vain
@@ -43,9 +42,7 @@ _SHOWN: Seconds = 1.0
 _TOLD_AGAIN: Seconds = 60.0
 _TAKEN_OVER = 142  # MQTT 5's reason: another client came with our id
 _OLD = (1, 132)  # an older broker's answer to MQTT 5, and MQTT 5's own
-_NOT_LET_IN = {4: "password", 5: "user", 134: "password", 135: "user", 133: "client id"}
 _NOT_GRANTED = 128
-_NOT_ALLOWED = 135
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +52,6 @@ class Incoming:
     topic: str
     payload: bytes | None
     retain: bool = False
-
-
-class _Client(aiomqtt.Client):
-    """Knows whether the broker let us publish, which aiomqtt does not tell.
-
-    What is touched here is its own; where a later version has it otherwise, less is known.
-    """
-
-    not_allowed = 0
-
-    def be_quick(self) -> None:
-        """Wait no longer for a connection than for an answer."""
-        if hasattr(self, "_client"):
-            self._client.connect_timeout = _ANSWER
-
-    def forget(self) -> None:
-        """It was heeded that the connection is lost, or did not matter."""
-        lost: asyncio.Future[None] | None = getattr(self, "_disconnected", None)
-        if lost is not None and lost.done() and not lost.cancelled():
-            lost.exception()
-
-    def _on_disconnect(self, *args: Any, **more: Any) -> None:
-        with contextlib.suppress(asyncio.CancelledError):  # nobody waits for the connection now
-            super()._on_disconnect(*args, **more)
-
-    def _on_publish(self, *args: Any, **more: Any) -> None:
-        self.not_allowed += any(_number(each) == _NOT_ALLOWED for each in args)
-        super()._on_publish(*args, **more)
 
 
 class Link:
@@ -202,7 +171,7 @@ class Link:
                 raise
             return wrong
         if context is not None and is_first:
-            error = await reader.call(_shown, self._broker, context, _SOON)
+            error = await reader.call(shown, self._broker, context, _SOON)
         try:
             if error is not None:
                 return error
@@ -212,19 +181,19 @@ class Link:
             finally:
                 client.forget()
         except* (aiomqtt.MqttError, OSError) as errors:
-            error = _first(errors)
+            error = first(errors)
         if error is not None and context is not None and not self._was_up:
-            error = await reader.call(_shown, self._broker, context, _SHOWN) or error
+            error = await reader.call(shown, self._broker, context, _SHOWN) or error
         return error
 
-    def _made(self, context: ssl.SSLContext | None, password: str | None) -> _Client:
+    def _made(self, context: ssl.SSLContext | None, password: str | None) -> Client:
         broker, is_5 = self._broker, self.speaks_5
         properties = None
         if is_5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0  # nothing of ours stays with the broker
         topic, payload = self._will
-        made = _Client(
+        made = Client(
             broker.host,
             broker.where,
             username=broker.username,
@@ -237,7 +206,7 @@ class Link:
             properties=properties,
             tls_context=context,
             keepalive=broker.keepalive,
-            timeout=_ANSWER,
+            timeout=ANSWER,
             queue_type=self._inbox(),
         )
         made.pending_calls_threshold = 1000  # bounded by who sends
@@ -259,11 +228,11 @@ class Link:
 
         return Inbox
 
-    async def _connected(self, client: _Client) -> None:
+    async def _connected(self, client: Client) -> None:
         async with client:
             granted = await client.subscribe(list(self._subscriptions))
-            if any(_number(each) >= _NOT_GRANTED for each in granted):
-                raise aiomqtt.MqttCodeError(_NOT_ALLOWED)
+            if any(number(each) >= _NOT_GRANTED for each in granted):
+                raise aiomqtt.MqttCodeError(NOT_ALLOWED)
             self._client = client
             self.connections += 1
             began = asyncio.get_running_loop().time()
@@ -273,7 +242,7 @@ class Link:
                     group.create_task(self._write(client), name="echat-mqtt-write")
                     await self._on_up()
                     if client.not_allowed and not self._was_up:
-                        raise aiomqtt.MqttCodeError(_NOT_ALLOWED)
+                        raise aiomqtt.MqttCodeError(NOT_ALLOWED)
                     self._was_up = True
                     # Not in the group's own wait, where 3.11 leaves a task as if cancelled.
                     await asyncio.Event().wait()
@@ -310,7 +279,7 @@ class Link:
 
     def _heed(self, error: BaseException) -> bool:
         """Fall back to MQTT 3.1.1, give up, or try again; whether our id was taken."""
-        code = max(_number(getattr(each, "rc", None)) for each in (error, error.__cause__))
+        code = max(number(getattr(each, "rc", None)) for each in (error, error.__cause__))
         if isinstance(error, MqttConnectError) and code in _OLD and self.speaks_5:
             self._version = aiomqtt.ProtocolVersion.V311
             return False
@@ -320,7 +289,7 @@ class Link:
                 "another client seems to have our client id at the broker; give each its own"
             )
             return True
-        refused = _refusal(error, code)
+        refused = refusal(error, code)
         if refused and not self._was_up:
             raise ConfigError(f"the broker at {self._broker.host}: {refused}") from error
         self._tell(f"the broker is away ({refused or type(error).__name__}); trying again")
@@ -334,26 +303,6 @@ class Link:
             log.warning(what)
 
 
-def _shown(broker: Broker, context: ssl.SSLContext, waits: Seconds) -> ssl.SSLError | None:
-    """What TLS has against the broker, or the broker against us; None for nothing. Blocks.
-
-    A broker that does not like our certificate says so after the handshake, where paho does not
-    look; and of a bad one of the broker's paho leaves a socket open.
-    """
-    try:
-        with (
-            socket.create_connection((broker.host, broker.where), _SHOWN) as plain,
-            context.wrap_socket(plain, server_hostname=broker.host) as shown,
-        ):
-            shown.settimeout(waits)
-            shown.recv(1)  # the alert, if there is one; else nothing
-    except ssl.SSLError as error:
-        return error
-    except OSError:
-        pass
-    return None
-
-
 def _see_cancelled() -> None:
     """Be cancelled now, if we were.
 
@@ -363,30 +312,3 @@ def _see_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _refusal(error: BaseException, code: int) -> str:
-    """Why trying again will not help; empty where it may."""
-    cause = error if isinstance(error, ssl.SSLError) else error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {cause.reason or 'no TLS there'}; look at our certificate"
-    if isinstance(error, MqttConnectError) and code in _NOT_LET_IN:
-        return f"it does not let us in; look at the {_NOT_LET_IN[code]}, or its ACL"
-    if code == _NOT_ALLOWED:
-        return "it does not allow our topics; look at its ACL, our name and the tenant"
-    return ""
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    found: BaseException = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
-def _number(code: Any) -> int:
-    """A reason code as a number: paho has two kinds."""
-    value = getattr(code, "value", code)
-    return value if isinstance(value, int) else -1

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 
+from echat_plugins.mqtt.client import first
 from echat_plugins.mqtt.conversation import CONTROL_WITHIN, Conversation, refusal
 from echat_plugins.mqtt.frame import FrameError
 from echat_plugins.mqtt.link import Incoming, Link
@@ -87,7 +88,7 @@ class MQTT:
                 self._group.create_task(self._link.run(), name="echat-mqtt-link")
                 self._group.create_task(self._desk.run(), name="echat-mqtt-desk")
         except* EChatError as errors:
-            raise _only(errors) from errors
+            raise first(errors) from errors
         finally:
             self._opening.let_go()
 
@@ -274,11 +275,3 @@ class MQTT:
                 pass
             for task in tasks:
                 task.cancel()
-
-
-def _only(errors: BaseExceptionGroup[EChatError]) -> EChatError:
-    found: BaseException = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, EChatError)
-    return found
