@@ -82,6 +82,7 @@ class Device:
         self._skills = Skills(tools)
         self._speaker = Speaker(options.sound)
         self._microphone: Microphone | None = None
+        self._is_muted = False
         self._once = Once()
         self._events: deque[Message] = deque(maxlen=MOST_EVENTS)
         self._has_events = asyncio.Event()
@@ -178,8 +179,10 @@ class Device:
     def hear(self, samples: Waveform) -> None:
         """Send what the microphone heard, int16 mono at 16 kHz, of any length.
 
-        What comes while nobody listens is dropped.
+        What comes while nobody listens, or while it is muted, is dropped.
         """
+        if self._is_muted:
+            return
         self._greeting.want()
         if self._microphone is not None:
             for payload in self._microphone.frames(samples):
@@ -221,11 +224,12 @@ class Device:
         await self._commands.put(Tell(id=new_id(), text=text))
 
     async def mute(self, is_muted: bool = True) -> None:
-        """Have the agent stop listening, or listen again.
+        """Send no more sound, and have the agent stop listening; or listen again.
 
         Raises:
-            StoreError: too much waits; it will not be done.
+            StoreError: too much waits; the agent is not told. No sound is sent all the same.
         """
+        self._is_muted = is_muted
         await self._commands.put(Mute(id=new_id(), muted=is_muted))
 
     def interrupt(self) -> None:

@@ -151,6 +151,30 @@ async def test_a_megabyte_does_not_pass_the_broker(deployed: Mosquitto, certific
         assert "Dropped too large PUBLISH" in deployed.log
 
 
+async def test_a_password_is_asked_for_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+    right, wrong, known = tmp_path / "right", tmp_path / "wrong", tmp_path / "known"
+    for file, password in ((right, "open sesame"), (wrong, "open barley")):
+        file.touch(mode=0o600)
+        file.write_text(password + "\n")
+    known.touch(mode=0o600)
+    made = ["mosquitto_passwd", "-b", str(known), "robot1", "open sesame"]
+    await asyncio.to_thread(subprocess.run, made, check=True, capture_output=True)
+    config = f"listener {{port}} 127.0.0.1\npassword_file {known}\nuser root\n"
+    broker = Mosquitto(tmp_path, config)
+    broker.start()
+    try:
+        asked = broker.broker(username="robot1", password_file=right)
+        async with robot(asked) as ada:
+            await comes(lambda: ada.device.link.is_up)
+        for refused in (broker.broker(username="robot1", password_file=wrong), broker.broker()):
+            with pytest.raises(ConfigError, match="does not let us in") as error:
+                async with robot(refused):
+                    await asyncio.sleep(5)
+            assert "barley" not in str(error.value)
+    finally:
+        broker.stop()
+
+
 def test_another_machine_is_reached_by_tls_alone(tmp_path: Path) -> None:
     assert Broker(host="robots.example").uses_tls
     assert Broker(host="robots.example").where == 8883

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import logging
+import re
+from pathlib import Path
 
 import aiomqtt
 import numpy as np
 import pytest
 
+import echat_plugins.mqtt
 from echat_plugins.mqtt import MQTTOptions
 from echat_plugins.mqtt.frame import Frame
 from echat_plugins.mqtt.messages import (
@@ -96,9 +100,16 @@ async def test_a_robot_may_interrupt_mute_and_say_goodbye(mosquitto: Mosquitto) 
         ada.events.clear()
         await ada.device.mute()
         await comes(lambda: ada.device.waiting == 0)
+        (seat,) = transport._seats
+        assert seat.conversation is not None
         await ada.say(voice(0.5))
         await ada.say(voice(0.5) * 0)
         assert ada.of(HeardEvent) == []
+        assert seat.conversation._line._buffer._next == 0  # no sound left the robot
+        await ada.device.mute(False)
+        await comes(lambda: ada.device.waiting == 0)
+        await ada.say(voice(0.1))
+        await comes(lambda: seat.conversation._line._buffer._next == 5)
         ada.device.goodbye()
         await comes(lambda: transport.devices == 0)
         assert ada.device.welcome is None
@@ -238,3 +249,19 @@ async def test_people_are_told_first_what_they_talk_to(mosquitto: Mosquitto) -> 
         assert (await ada.device.ready()).disclosure == "I am a machine (zh)."
         assert "machine" in (await ada.until(TextEvent)).text
         await comes(lambda: ada.device.speaker.is_speaking)
+
+
+async def test_the_device_of_the_readme_works(mosquitto: Mosquitto) -> None:
+    readme = Path(echat_plugins.mqtt.__file__).with_name("README.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    block = re.sub(
+        r"Broker\(.*?\)", f'Broker(host="127.0.0.1", port={mosquitto.port})', block, flags=re.S
+    )
+    block = block.replace(" as device:\n", " as device:\n    await device.ready()\n")
+    played: list[object] = []
+    names = {"samples": voice(0.02), "speaker": played.append, "face": played.append}
+    code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    async with serving(MQTTOptions(broker=mosquitto.broker()), service(FakeModel())) as transport:
+        await eval(code, names)
+        await comes(lambda: transport.devices == 1)
+    assert len(played) == 2
