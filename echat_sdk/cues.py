@@ -161,3 +161,34 @@ class Cues:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The cues that `to_json` wrote; missing ones are unknown."""
         return cls(**{n: Cue.from_json(data[n]) for n in cls.__slots__ if n in data})
+
+
+ANCHORS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        Emotion.HAPPY: (0.76, 0.48),
+        Emotion.ANGER: (-0.51, 0.59),
+        Emotion.FEAR: (-0.64, 0.60),
+        Emotion.SAD: (-0.63, -0.27),
+        Emotion.DISGUST: (-0.60, 0.35),
+        Emotion.SURPRISE: (0.40, 0.67),
+        Emotion.NEUTRAL: (0.0, 0.0),
+    }
+)
+"""(valence, arousal) of each label: Russell & Mehrabian 1977, rounded. `other` has no place."""
+
+
+def affect(emotion: Cue) -> tuple[float, float] | None:
+    """Valence and arousal of a turn, each in [-1, 1]; None for an emotion that is not known.
+
+    The mean over the distribution where there is one, else the place of the label.
+    """
+    if not emotion.is_known:
+        return None
+    shares = emotion.distribution or {emotion.label: 1.0}
+    placed = [(p, ANCHORS[label]) for label, p in shares.items() if label in ANCHORS]
+    weight = sum(p for p, _ in placed)
+    if weight <= 0:
+        return None
+    valence = sum(p * v for p, (v, _) in placed) / weight
+    arousal = sum(p * a for p, (_, a) in placed) / weight
+    return valence, arousal

@@ -9,13 +9,12 @@ from sqlalchemy import Connection, and_, bindparam, case, insert, select, update
 from sqlalchemy.orm import aliased
 
 from echat_memory import rows
-from echat_memory.mood import affect
 from echat_memory.mood_home import HOME_DAYS
 from echat_memory.mood_report import TurnMood, first_sittings
 from echat_memory.remembering import row_of
 from echat_memory.schema import EmotionRow, TurnRow, UserRow
 from echat_sdk.audio import Seconds
-from echat_sdk.cues import UNKNOWN, Cue, Emotion
+from echat_sdk.cues import UNKNOWN, Cue, Emotion, affect
 from echat_sdk.errors import StoreError
 
 WORD = aliased(EmotionRow, name="word")

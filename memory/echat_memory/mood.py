@@ -1,4 +1,4 @@
-"""How a user has sounded of late: valence and arousal of a turn, and a line on the last turns.
+"""How a user has sounded of late: a line on the last turns.
 
 Apparent, expressed emotion; never a diagnosis. Pure.
 """
@@ -8,22 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from echat_sdk.cues import Cue, Emotion
+from echat_sdk.cues import ANCHORS, Emotion
 from echat_sdk.turn import Lang
 
 ENOUGH = 3
 """Fewer known emotions than this say nothing about a mood."""
 
-# (valence, arousal) of each label: Russell & Mehrabian 1977, rounded. `other` has no place.
-ANCHORS = {
-    Emotion.HAPPY: (0.76, 0.48),
-    Emotion.ANGER: (-0.51, 0.59),
-    Emotion.FEAR: (-0.64, 0.60),
-    Emotion.SAD: (-0.63, -0.27),
-    Emotion.DISGUST: (-0.60, 0.35),
-    Emotion.SURPRISE: (0.40, 0.67),
-    Emotion.NEUTRAL: (0.0, 0.0),
-}
 _HEAVY = {Emotion.SAD, Emotion.ANGER, Emotion.FEAR, Emotion.DISGUST}
 _WORDS: dict[Lang, dict[str, str]] = {
     "en": {
@@ -51,23 +41,6 @@ _USUAL: dict[Lang, dict[int, str]] = {
 }
 
 
-def affect(emotion: Cue) -> tuple[float, float] | None:
-    """Valence and arousal of a turn, each in [-1, 1]; None for an emotion that is not known.
-
-    The mean over the distribution where there is one, else the place of the label.
-    """
-    if not emotion.is_known:
-        return None
-    shares = emotion.distribution or {emotion.label: 1.0}
-    placed = [(p, ANCHORS[Emotion(label)]) for label, p in shares.items() if label in ANCHORS]
-    weight = sum(p for p, _ in placed)
-    if weight <= 0:
-        return None
-    valence = sum(p * v for p, (v, _) in placed) / weight
-    arousal = sum(p * a for p, (_, a) in placed) / weight
-    return valence, arousal
-
-
 def mood_line(labels: Sequence[str | None], lang: Lang, *, than_usual: int = 0) -> str:
     """One hedged sentence on how most turns with these emotion labels sounded.
 
@@ -79,7 +52,7 @@ def mood_line(labels: Sequence[str | None], lang: Lang, *, than_usual: int = 0) 
         lang: The language of the sentence.
         than_usual: 1 where they sound higher than is usual for them, -1 where lower, else 0.
     """
-    known = [Emotion(label) for label in labels if label in ANCHORS]
+    known = [Emotion(label) for label in labels if label is not None and label in ANCHORS]
     if len(known) < ENOUGH:
         return ""
     label, count = Counter(known).most_common(1)[0]

@@ -12,9 +12,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from echat_memory.mood import affect
 from echat_memory.schema import Base, CueRow, EmotionRow
-from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion
+from echat_sdk.cues import Cue, Cues, Emotion, ReplyEmotion, affect
 from echat_sdk.turn import SafetyEvent, Timings, Turn, TurnStatus
 
 MODEL = "model"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echat_memory.mood import affect, mood_line
-from echat_sdk.cues import Cue, Emotion
+from echat_memory.mood import mood_line
+from echat_sdk.cues import Cue, Emotion, affect
 
 
 def test_a_mood_is_told_with_a_hedge() -> None:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from echat_memory import SQLMemory
-from echat_memory.mood import ANCHORS, affect, mood_line
+from echat_memory.mood import mood_line
 from echat_memory.mood_home import Affect, Home, InsufficientData, Trend
 from echat_memory.mood_report import MoodReport, TurnMood, days, report, sittings, split
 from echat_memory.schema import PERSONAL, TurnRow
 from echat_sdk.consent import REMEMBERED
-from echat_sdk.cues import Cue, Cues, Emotion
+from echat_sdk.cues import ANCHORS, Cue, Cues, Emotion, affect
 from echat_sdk.errors import StoreError
 from echat_sdk.turn import Turn, TurnStatus
 

@@ -7,9 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from echat_memory.mood import ANCHORS
 from echat_sdk.consent import IN_WORDS
-from echat_sdk.cues import Emotion, ReplyEmotion, Style, VocalEvent
+from echat_sdk.cues import ANCHORS, Emotion, ReplyEmotion, Style, VocalEvent
 
 HERE = Path(__file__).parent
 PAGE = Path(__file__).parents[4] / "echat_sdk/server/console/page/js"
@@ -36,7 +35,7 @@ def test_the_modules_that_compute_pass_their_own_tests(tmp_path: Path) -> None:
 def test_the_page_places_emotions_where_the_memory_does() -> None:
     block = (PAGE / "affect.js").read_text().split("VALENCE = {")[1].split("}")[0]
     page = {name: float(value) for name, value in re.findall(r"(\w+): (-?[\d.]+)", block)}
-    assert page == {emotion.value: valence for emotion, (valence, _) in ANCHORS.items()}
+    assert page == {emotion: valence for emotion, (valence, _) in ANCHORS.items()}
 
 
 def test_every_label_and_purpose_has_words_in_both_languages() -> None:
