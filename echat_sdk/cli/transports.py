@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from echat_sdk.errors import ConfigError
 
@@ -42,10 +42,10 @@ def opened(
     return made
 
 
-def _options(name: str, kind: type, given: Mapping[str, Any]) -> BaseModel:
-    model: type[BaseModel] = get_type_hints(kind.__init__)["options"]  # type: ignore[misc]
+def _options(name: str, kind: type, given: Mapping[str, Any]) -> Any:
+    options: Any = get_type_hints(kind.__init__)["options"]  # type: ignore[misc]
     try:
-        return model.model_validate(given)
+        return TypeAdapter(options).validate_python(given)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

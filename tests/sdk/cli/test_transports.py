@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pytest
@@ -56,6 +56,14 @@ def test_a_transport_is_made_with_its_options(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(EntryPoint, "load", lambda self: Pipe)
     assert opened("pipe").options.port == 1
     assert opened("pipe", port=7).options.port == 7
+
+
+@pytest.mark.parametrize("name", ["mqtt", "wyoming", "xiaozhi"])
+def test_our_own_are_made_with_no_options_at_all(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "entry_points", entry_points)
+    assert opened(name) is not None
 
 
 @pytest.mark.parametrize(
