@@ -154,7 +154,12 @@ async def speak(device: Device, audio: AudioIO) -> None:
 
 async def show(device: Device, robot: Robot, live: Live | None, moved: list[str]) -> None:
     """Show the face 40 times a second; write down how it moved, the last half hour of it."""
-    await device.ready()
+    try:
+        async with asyncio.timeout(5):
+            await device.ready()
+    except TimeoutError:
+        print("no server answers yet; does one run? echat serve --with mqtt", file=sys.stderr)  # noqa: T201
+        await device.ready()
     clock = asyncio.get_running_loop().time
     began = clock()
     while True:
