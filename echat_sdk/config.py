@@ -52,6 +52,10 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(lambda m: f"{m[1]}:***@" if m[2] is None else f"{m[2]}=***", url)
 
 
+OF_A_PLUGIN = "plugin:"
+"""Begins the name of a model, a store or a detector that a package of its own brings."""
+
+
 class Settings(BaseModel):
     """What a host may choose. Frozen; unknown keys are refused."""
 
@@ -62,6 +66,7 @@ class Settings(BaseModel):
     store: str = Field(
         description="URL of the SQL memory: sqlite:///PATH or postgresql://USER@HOST/DATABASE."
     )
+    vad: str = Field("", description="What tells speech: plugin:NAME; empty: Silero.")
     encrypt: Literal["off", "fields", "file"] = Field(
         "off", description="What of the memory is encrypted: words user by user, or its whole file."
     )

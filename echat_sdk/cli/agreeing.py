@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from echat_sdk.cli import memory_keys
+from echat_sdk.config import OF_A_PLUGIN
 from echat_sdk.consent import IN_WORDS, REMEMBERED, RUN, ConsentState, Purpose, barred_in
 from echat_sdk.disclosure import VERSION
 from echat_sdk.errors import ConfigError, ConsentError
@@ -56,6 +57,11 @@ def memory(
 
     unasked = unasked_in(settings.deployment)
     barred = barred_in(settings.deployment, settings.exemption)
+    if settings.store.startswith(OF_A_PLUGIN) and remember is not False:
+        raise ConfigError(
+            f"store is {settings.store}: a plugin's memory is for echat serve and Agent; "
+            "here give --guest, or a URL in ECHAT_STORE"
+        )
     opened: SQLMemory | GuestMemory = (
         GuestMemory(unasked=unasked, barred=barred)
         if remember is False

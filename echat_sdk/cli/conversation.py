@@ -66,7 +66,7 @@ async def converse(
             think=settings.think,
             lang=settings.lang,
             audio=audio,
-            vad=rooms.vad(),
+            vad=rooms.vad(settings),
             turn_end=turn_end,
             policy=TurnPolicy.of(policy),
             greeting=greeting,

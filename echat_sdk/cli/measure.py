@@ -86,7 +86,7 @@ def talk(
         task = progress.add_task("conversing", total=None)
         found = bench.run(
             rooms.model(settings, lazy=False),
-            rooms.vad(),
+            rooms.vad(settings),
             rooms.turn_end(settings),
             turns=turns,
             lang=lang,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from echat_sdk.cli import account, agreeing
+from echat_sdk.config import OF_A_PLUGIN
 
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
@@ -17,16 +18,20 @@ if TYPE_CHECKING:
     from echat_sdk.audio import Seconds
     from echat_sdk.config import Settings
     from echat_sdk.hooks import Plugins
-    from echat_sdk.protocols import VAD, SpeechModel, TurnEnd
+    from echat_sdk.protocols import VAD, Memory, SpeechModel, TurnEnd
 
 _ERASING: Seconds = 5.0  # that plugins have to erase somebody
 
 
 def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
     """The model that the settings name; `lazy` where a command uses only some of its parts."""
+    from echat_sdk.hooks import parts
     from echat_sdk.model import load_model
     from echat_sdk.model.options import NetworkOptions
 
+    if settings.model.startswith(OF_A_PLUGIN):
+        model: SpeechModel = parts.made("model", settings.model, _options(settings, settings.model))
+        return model
     return load_model(
         settings.model,
         threads=settings.threads,
@@ -43,6 +48,14 @@ def model(settings: Settings, *, lazy: bool = True) -> SpeechModel:
             vllm_allow_plain=settings.vllm_allow_plain,
         ),
     )
+
+
+def memory(settings: Settings) -> Memory:
+    """The memory of a plugin that the settings name."""
+    from echat_sdk.hooks import parts
+
+    made: Memory = parts.made("memory", settings.store, _options(settings, settings.store))
+    return made
 
 
 def turn_end(settings: Settings) -> TurnEnd | None:
@@ -89,12 +102,21 @@ def tell_erased(settings: Settings, user: str, purpose: str = "") -> None:
                 account.complain(f"the plugin {name} may still keep something: {health.why}")
 
 
-def vad() -> VAD:
-    """What tells speech: Silero as it was pulled, else what is installed."""
+def vad(settings: Settings) -> VAD:
+    """What tells speech: a plugin's, Silero as it was pulled, else what is installed."""
+    from echat_sdk.hooks import parts
     from echat_sdk.model import zoo
     from echat_sdk.vad import open_vad
 
+    if settings.vad:
+        made: VAD = parts.made("vad", settings.vad, _options(settings, settings.vad))
+        return made
     return open_vad(silero=zoo.find_file("silero-vad"))
+
+
+def _options(settings: Settings, name: str) -> Mapping[str, Any]:
+    """Of a part that a plugin brings."""
+    return settings.plugins.get(name.removeprefix(OF_A_PLUGIN), {})
 
 
 @contextmanager

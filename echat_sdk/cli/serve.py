@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from echat_sdk.agent.rights import Manner
     from echat_sdk.agent.service import Service, Transport
     from echat_sdk.config import Settings
+    from echat_sdk.protocols import Memory
     from echat_sdk.server.door import Access
     from echat_sdk.server.keys import Keys
     from echat_sdk.server.limits import Limits
@@ -128,22 +129,14 @@ def opened(settings: Settings) -> Iterator[Service]:
         ModelError: the model cannot be opened.
         StoreError: the memory cannot be opened.
     """
-    from echat_memory import GuestMemory, SQLMemory, in_words
+    from echat_memory import GuestMemory, in_words
     from echat_sdk.agent.service import Service
     from echat_sdk.disclosure import configured
 
     unasked = agreeing.unasked_in(settings.deployment)
     barred = barred_in(settings.deployment, settings.exemption)
     with (
-        closing(
-            SQLMemory(
-                settings.store,
-                unasked=unasked,
-                barred=barred,
-                retention=settings.retention,
-                encryption=memory_keys.encryption(settings),
-            )
-        ) as memory,
+        closing(_memory(settings, unasked, barred)) as memory,
         rooms.plugins(settings) as plugins,
     ):
         with account.working("waking up", quiet=False):
@@ -152,7 +145,7 @@ def opened(settings: Settings) -> Iterator[Service]:
             model,
             memory,
             partial(GuestMemory, unasked=unasked, barred=barred),
-            open_vad=rooms.vad,
+            open_vad=partial(rooms.vad, settings),
             turn_end=rooms.turn_end(settings),
             think=settings.think,
             lang=settings.lang,
@@ -165,6 +158,21 @@ def opened(settings: Settings) -> Iterator[Service]:
                 settings.disclosure, settings.deployment, lang, unasked
             ),
         )
+
+
+def _memory(settings: Settings, unasked: Collection[str], barred: Collection[str]) -> Memory:
+    """What keeps, for all users."""
+    from echat_memory import SQLMemory
+
+    if settings.store.startswith(config.OF_A_PLUGIN):
+        return rooms.memory(settings)
+    return SQLMemory(
+        settings.store,
+        unasked=unasked,
+        barred=barred,
+        retention=settings.retention,
+        encryption=memory_keys.encryption(settings),
+    )
 
 
 def _manner(settings: Settings, user: str) -> Manner:

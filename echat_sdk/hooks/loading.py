@@ -8,6 +8,7 @@ from typing import Any
 
 from echat_sdk.errors import PluginError
 from echat_sdk.hooks import manifest as manifests
+from echat_sdk.hooks import parts
 from echat_sdk.hooks.grants import Grants
 from echat_sdk.hooks.isolation.isolated import Isolated
 from echat_sdk.hooks.manifest import Manifest
@@ -43,7 +44,8 @@ def load(grants: Grants, options: Options) -> tuple[Plugins, list[str]]:
             registered.append(registration(found, options.get(found.name, {})))
         except PluginError as error:
             troubles.append(str(error))
-    troubles += [f"no plugin {name!r} for its options" for name in sorted(options.keys() - known)]
+    strange = sorted(options.keys() - known - parts.names())
+    troubles += [f"no plugin {name!r} for its options" for name in strange]
     return Plugins(registered), troubles
 
 
