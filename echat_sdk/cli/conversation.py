@@ -59,6 +59,7 @@ async def converse(
         turn_end = rooms.turn_end(settings)
     floor, is_lost = _Floor(), False
     with rooms.plugins(settings) as plugins:
+        rooms.fit(plugins, model)
         agent = Agent(
             model,
             memory,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from echat_sdk.cli import account, agreeing
 from echat_sdk.config import OF_A_PLUGIN
+from echat_sdk.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     from echat_sdk.agent import Agent
@@ -92,6 +93,17 @@ def plugins(settings: Settings) -> Iterator[Plugins]:
         yield found
 
 
+def fit(found: Plugins, model: SpeechModel) -> None:
+    """Leave the tools of plugins away where the model can use none; it is told."""
+    from echat_sdk.agent.tool_use import ToolUse
+
+    try:
+        ToolUse.of(found.tools, model)
+    except (ConfigError, UnsupportedError) as error:
+        account.complain(f"the tools of plugins are not offered: {error}")
+        found.tools = ()
+
+
 def tell_erased(settings: Settings, user: str, purpose: str = "") -> None:
     """Tell plugins that all of a user was erased; of a refused purpose, the one it is about."""
     with plugins(settings) as found:
@@ -148,6 +160,7 @@ def agent(
         settings = agreeing.heeding(settings, memory.allowed(settings.user))
         with account.working("waking up", quiet=not (may_ask and speak)):
             opened = model(settings, lazy=not speak)
+        fit(company, opened)
         agent = Agent(
             opened,
             memory,

@@ -141,6 +141,7 @@ def opened(settings: Settings) -> Iterator[Service]:
     ):
         with account.working("waking up", quiet=False):
             model = rooms.model(settings, lazy=False)
+        rooms.fit(plugins, model)
         yield Service(
             model,
             memory,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from echat_plugins.clock import Clock
 from echat_sdk.cli import rooms, serve
 from echat_sdk.config import load_with_sources
 from echat_sdk.errors import ConfigError
-from echat_sdk.hooks import parts
+from echat_sdk.hooks import Plugins, parts
 from echat_sdk.hooks.grants import Grants
 from echat_sdk.hooks.loading import load
 from echat_sdk.testing import FakeModel, Line, RAMMemory
@@ -67,3 +68,18 @@ def test_the_settings_name_them_and_their_options_are_a_plugins(tmp_path: Path) 
 def test_what_is_none_is_told(name: str, options: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         parts.made("model", name, options)
+
+
+def test_a_model_that_can_use_no_tools_goes_without_those_of_plugins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Talks:
+        name = "talks"
+
+    plugins = Plugins.of([Clock()])
+    rooms.fit(plugins, FakeModel())
+    assert len(plugins.tools) == 3
+    rooms.fit(plugins, Talks())  # type: ignore[arg-type]
+    assert plugins.tools == ()
+    assert "the tools of plugins are not offered: talks cannot" in capsys.readouterr().err
+    plugins.close()
