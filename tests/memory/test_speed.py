@@ -82,16 +82,15 @@ def _fill(
     memory.close()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("database", "encryption"),
     [
-        ("sqlite", None),
-        ("sqlite", Encryption("fields")),
-        ("sqlite", Encryption("file")),
-        pytest.param("postgresql", None, marks=pytest.mark.postgres),
-        pytest.param("postgresql", Encryption("fields"), marks=pytest.mark.postgres),
+        pytest.param("sqlite", None, marks=pytest.mark.slow),
+        pytest.param("sqlite", Encryption("fields"), marks=pytest.mark.slow),
+        pytest.param("sqlite", Encryption("file"), marks=pytest.mark.endurance),
+        pytest.param("postgresql", None, marks=[pytest.mark.slow, pytest.mark.postgres]),
+        pytest.param("postgresql", Encryption("fields"), marks=pytest.mark.endurance),
     ],
     indirect=["database"],
 )

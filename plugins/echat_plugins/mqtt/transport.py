@@ -87,8 +87,10 @@ class MQTT:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._link.run(), name="echat-mqtt-link")
                 self._group.create_task(self._desk.run(), name="echat-mqtt-desk")
-        except* EChatError as errors:
-            raise first(errors) from errors
+        except BaseExceptionGroup as errors:  # `except*` puts what it raises into a group again
+            if (ours := errors.subgroup(EChatError)) is None:
+                raise
+            raise first(ours) from errors
         finally:
             self._opening.let_go()
 

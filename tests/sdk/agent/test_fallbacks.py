@@ -279,10 +279,12 @@ class Locked(RAMMemory):
         return super().remember(user, turn, turn_id=turn_id)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("method", ["recall", "remember"])
-@pytest.mark.parametrize("seconds", [3.2, 5.0])
+@pytest.mark.parametrize(
+    "seconds",
+    [pytest.param(3.2, marks=pytest.mark.slow), pytest.param(5.0, marks=pytest.mark.endurance)],
+)
 async def test_a_locked_store_is_excused_within_three_seconds_and_the_next_turn_works(
     method: str, seconds: Seconds
 ) -> None:

@@ -35,11 +35,11 @@ def test_a_server_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 @pytest.mark.timeout(170)
 def test_fifty_sessions_are_heard_answered_and_unhurt_by_one_more() -> None:
-    """Half a minute of it; how late frames are is for a machine that does nothing else."""
-    found = serve.run(sessions=50, seconds=24, frame_ms=40, turns=1)
-    assert found.sent == 50 * 1200
+    """A little of it; how late frames are is for a machine that does nothing else."""
+    found = serve.run(sessions=50, seconds=12, frame_ms=40, turns=1)
+    assert found.sent == 50 * 600
     assert (found.dropped, found.lost, found.errors) == (0, 0, 0)
-    assert found.answered == found.asked == 200
+    assert found.answered == found.asked == 100
     assert found.refused == "503 1013"
     assert found.grown_mb is not None
     assert found.grown_mb < 32
