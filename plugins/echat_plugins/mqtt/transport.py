@@ -88,9 +88,9 @@ class MQTT:
                 self._group.create_task(self._link.run(), name="echat-mqtt-link")
                 self._group.create_task(self._desk.run(), name="echat-mqtt-desk")
         except BaseExceptionGroup as errors:  # `except*` puts what it raises into a group again
-            if (ours := errors.subgroup(EChatError)) is None:
+            if (known := errors.subgroup(EChatError)) is None:
                 raise
-            raise first(ours) from errors
+            raise first(known) from errors
         finally:
             self._opening.let_go()
 
