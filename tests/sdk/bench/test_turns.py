@@ -472,9 +472,14 @@ def test_a_turn_in_a_crowd_ends() -> None:
         assert user < 2
 
 
-@pytest.mark.real
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("detector", ["silero", "webrtc"])
+@pytest.mark.parametrize(
+    "detector",
+    [
+        pytest.param("silero", marks=pytest.mark.endurance),
+        pytest.param("webrtc", marks=pytest.mark.real),
+    ],
+)
 def test_where_there_is_no_crowd_the_user_is_heard_as_by_the_detector_alone(detector: str) -> None:
     from echat_sdk.vad import SileroVAD, WebRTCVAD
 
