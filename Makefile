@@ -62,7 +62,7 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 
 # What has real weights or a sound card is heard and timed: alone. The rest mostly waits: three.
 test: check models $(NODE)/node_modules/.package-lock.json ## everything, with real weights
-	$(BIN)/python -m pytest -q -n 3 -m '(slow or postgres) and not (real or device)' --timeout 600
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m '(slow or postgres) and not (real or device)' --timeout 600
 	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
 
 endurance: $(VENV)/.dev ## the whole of what the slow tests try a part of: kills, power cuts, conversations
