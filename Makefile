@@ -60,9 +60,9 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, quick tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n 2
 
-# What has real weights or a sound card is heard and timed: alone. The rest mostly waits: three.
+# What has real weights or a sound card is heard and timed: alone. The rest waits for disks.
 test: check models $(NODE)/node_modules/.package-lock.json ## everything, with real weights
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m '(slow or postgres) and not (real or device)' --timeout 600
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m '(slow or postgres) and not (real or device)' --timeout 600
 	$(BIN)/python -m pytest -q -m 'real or device' --timeout 600
 
 endurance: $(VENV)/.dev ## the whole of what the slow tests try a part of: kills, power cuts, conversations

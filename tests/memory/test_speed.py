@@ -128,8 +128,9 @@ def test_recall_takes_no_longer_in_a_store_ten_times_as_large(
             lambda _: SQLMemory(store, encryption=encryption, unasked=REMEMBERED).close(),
             20,
         )
-    # Without its indexes, ten times the turns would take ten times as long.
-    assert took[2_000] < 2 * took[200]
+    # Without its indexes, ten times the turns would take ten times as long. What runs beside it on
+    # a busy machine has made twice of once.
+    assert took[2_000] < 4 * took[200]
 
 
 @pytest.mark.slow
