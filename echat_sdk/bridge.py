@@ -12,9 +12,9 @@ import ctypes
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
@@ -138,6 +138,47 @@ class Worker:
         Native code is not reached, and code that catches everything is not stopped.
         """
         self._executor.break_off()
+
+
+class Workers:
+    """So many threads, each for one piece of work at a time. Used from the event loop.
+
+    Args:
+        most: How many.
+        name: Begins their names.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._free = asyncio.Semaphore(most)
+        self._name = name
+        self._idle: list[Worker] = []
+        self._all: list[Worker] = []
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Worker]:
+        """A thread to work in, once one is free."""
+        await self._free.acquire()
+        worker = self._idle.pop() if self._idle else self._new()
+        back = asyncio.get_running_loop().call_soon_threadsafe
+        try:
+            yield worker
+        finally:
+            # Who is cancelled leaves at once. The thread is free when native code has come back.
+            worker.submit(back, self._back, worker)
+
+    def let_go(self) -> None:
+        """End the threads once they have done what waits in them, and do not wait for that."""
+        for worker in self._all:
+            worker.let_go()
+
+    def _new(self) -> Worker:
+        worker = Worker(f"{self._name}-{len(self._all) + 1}")
+        self._all.append(worker)
+        return worker
+
+    def _back(self, worker: Worker) -> None:
+        self._idle.append(worker)
+        self._free.release()
 
 
 class _OneThread(Executor):

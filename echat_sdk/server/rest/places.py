@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
-from echat_sdk.bridge import Worker
+from echat_sdk.bridge import Worker, Workers
 from echat_sdk.server.rest.limits import RestLimits
 from echat_sdk.server.rest.refusal import Refusal
 
@@ -22,9 +21,7 @@ class Places:
     def __init__(self, limits: RestLimits) -> None:
         self._limits = limits
         self._taken: Counter[str] = Counter()  # places, by key
-        self._free = asyncio.Semaphore(limits.threads)
-        self._idle: list[Worker] = []
-        self._made = 0
+        self._threads = Workers(limits.threads, "echat-rest")
 
     @contextmanager
     def place(self, key: str) -> Iterator[None]:
@@ -48,22 +45,6 @@ class Places:
             self._taken[key] -= 1
             self._taken += Counter()  # drops keys without a place
 
-    @asynccontextmanager
-    async def thread(self) -> AsyncIterator[Worker]:
+    def thread(self) -> AbstractAsyncContextManager[Worker]:
         """A thread to work in, once one is free."""
-        await self._free.acquire()
-        worker = self._idle.pop() if self._idle else self._new()
-        back = asyncio.get_running_loop().call_soon_threadsafe
-        try:
-            yield worker
-        finally:
-            # Who is cancelled leaves at once. The thread is free when native code has come back.
-            worker.submit(back, self._back, worker)
-
-    def _new(self) -> Worker:
-        self._made += 1
-        return Worker(f"echat-rest-{self._made}")
-
-    def _back(self, worker: Worker) -> None:
-        self._idle.append(worker)
-        self._free.release()
+        return self._threads.one()

@@ -26,10 +26,10 @@ from echat_plugins.wyoming_server.offer import info
 from echat_plugins.wyoming_server.options import WyomingOptions
 from echat_plugins.wyoming_server.reading import read_event
 from echat_plugins.wyoming_server.speaking import CHANNELS, WIDTH, Sentences, sentences, spoken
-from echat_plugins.wyoming_server.threads import Threads
 from echat_sdk.agent import Answer
 from echat_sdk.agent.consenting import allowed_of, check_voice
 from echat_sdk.agent.service import Service
+from echat_sdk.bridge import Workers
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.errors import EChatError
 from echat_sdk.server.allowance import Allowance, Allowances
@@ -46,7 +46,7 @@ class Shared:
 
     service: Service
     options: WyomingOptions
-    threads: Threads
+    threads: Workers
     conversations: Conversations
     carried: Carried
     requests: Allowances

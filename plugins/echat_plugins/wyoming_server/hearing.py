@@ -8,9 +8,9 @@ import numpy as np
 from wyoming.audio import AudioFormat
 
 from echat_plugins.wyoming_server.faults import Fault
-from echat_plugins.wyoming_server.threads import Threads
 from echat_sdk.agent.consenting import heard_by, without_refused
 from echat_sdk.audio import AudioFrame, Seconds, Waveform
+from echat_sdk.bridge import Workers
 from echat_sdk.io.framing import Framer
 from echat_sdk.protocols import Hearing, SpeechModel
 from echat_sdk.turn import Heard, LangChoice
@@ -40,7 +40,7 @@ class Utterance:
     def __init__(
         self,
         model: SpeechModel,
-        threads: Threads,
+        threads: Workers,
         form: AudioFormat,
         lang: LangChoice,
         allowed: frozenset[str] | None,

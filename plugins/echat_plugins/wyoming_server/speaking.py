@@ -9,7 +9,7 @@ from contextlib import aclosing
 from wyoming.audio import AudioChunk
 from wyoming.event import Event
 
-from echat_plugins.wyoming_server.threads import Threads
+from echat_sdk.bridge import Workers
 from echat_sdk.cues import ReplyEmotion
 from echat_sdk.errors import UnsupportedError
 from echat_sdk.protocols import SpeechModel
@@ -62,7 +62,7 @@ def _within(sentence: str) -> Iterator[str]:
 
 async def spoken(
     model: SpeechModel,
-    threads: Threads,
+    threads: Workers,
     sentence: str,
     emotion: ReplyEmotion,
     voice: str | None,

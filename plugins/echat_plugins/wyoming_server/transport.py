@@ -17,9 +17,9 @@ from echat_plugins.wyoming_server.carried import Carried
 from echat_plugins.wyoming_server.connection import Connection, Shared
 from echat_plugins.wyoming_server.conversations import Conversations
 from echat_plugins.wyoming_server.options import WyomingOptions
-from echat_plugins.wyoming_server.threads import Threads
 from echat_sdk.agent.service import Service
 from echat_sdk.audio import Seconds
+from echat_sdk.bridge import Workers
 from echat_sdk.errors import ConfigError
 from echat_sdk.server.allowance import Allowances
 
@@ -60,7 +60,7 @@ class Wyoming:
         Raises:
             ConfigError: it cannot listen there.
         """
-        options, threads = self._options, Threads(self._options.threads)
+        options, threads = self._options, Workers(self._options.threads, "echat-wyoming")
         conversations = Conversations(service, options)
         clock = asyncio.get_running_loop().time
         requests = Allowances(
@@ -83,7 +83,7 @@ class Wyoming:
                     await server.serve_forever()
         finally:
             self._began.clear()
-            threads.close()
+            threads.let_go()
             await conversations.close()
             if options.socket is not None:
                 options.socket.unlink(missing_ok=True)
